@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From initramfs/agent.c to the static program that is PID 1 of a guest."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from harness import cache, initramfs, process, resources
+from harness.arch import Arch
+from harness.deadline import Deadline
+from harness.errors import HostError
+
+FLAGS = (
+    *("-static", "-nostdlib", "-nostartfiles", "-ffreestanding", "-fno-builtin"),
+    *("-fno-stack-protector", "-fno-pie", "-no-pie", "-fno-asynchronous-unwind-tables", "-fcf-protection=none"),
+    *("-O2", "-Wall", "-Wextra", "-Werror", "-s"),
+    *("-Wl,--build-id=none", "-Wl,-z,noexecstack", "-Wl,-z,noseparate-code"),
+)
+#: Not every target has these; they only make the program smaller.
+OPTIONAL = ("-fcf-protection=none",)
+
+
+def compiler(arch: Arch, deadline: Deadline) -> list[str]:
+    """The command that compiles for ``arch``. Raises HostError naming the package that has one."""
+    for candidate in ("gcc", f"{arch.cross}gcc"):
+        if shutil.which(candidate):
+            target = process.run([candidate, "-dumpmachine"], deadline).stdout
+            if target.split("-", 1)[0] == arch.qemu:
+                return [candidate]
+    if shutil.which("clang") and shutil.which("ld.lld"):
+        return ["clang", f"--target={arch.cross.rstrip('-')}", "-fuse-ld=lld"]
+    raise HostError(
+        f"no C compiler for {arch.name}, which the guest's agent needs",
+        hint=f"apt-get install --no-install-recommends {arch.cross_package}",
+    )
+
+
+def build(arch: Arch, deadline: Deadline) -> Path:
+    """The agent for ``arch``, compiled if it is not in the cache. Raises HostError."""
+    header = initramfs.render("syscalls.h.j2", arch=arch)
+    sources = resources.directory("initramfs")
+    parts = [header, " ".join(FLAGS), *((path.read_text()) for path in sorted(sources.glob("*.[ch]")))]
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    final = cache.directory("agent", arch.name) / key
+    if final.exists():
+        return final
+    with cache.locked("agent", arch.name), cache.scratch("agent") as scratch:
+        if final.exists():
+            return final
+        with cache.writing(scratch):
+            (scratch / "syscalls.h").write_text(header)
+        command = compiler(arch, deadline)
+        flags = [flag for flag in FLAGS if flag not in OPTIONAL or _knows(command, flag, deadline)]
+        made = scratch / "agent"
+        argv = [*command, *flags, "-I", scratch, "-I", sources, sources / "agent.c", "-o", made]
+        done = process.run(argv, deadline, merge=True)
+        if done.returncode:
+            error = next((line for line in done.stdout.splitlines() if "error" in line), done.stdout.strip())
+            raise HostError(f"the agent for {arch.name} does not compile", cause=error, hint=process.pasteable(argv))
+        return cache.publish(made, final)
+
+
+def _knows(command: list[str], flag: str, deadline: Deadline) -> bool:
+    argv = [*command, "-Werror", flag, "-fsyntax-only", "-x", "c", "/dev/null"]
+    return process.run(argv, deadline).returncode == 0
+
+
+def image(arch: Arch, deadline: Deadline) -> Path:
+    """The initramfs of a guest of ``arch``, named by its content."""
+    data = initramfs.build(build(arch, deadline))
+    final = cache.directory("initramfs") / f"{arch.name}-{hashlib.sha256(data).hexdigest()[:16]}.cpio"
+    if not final.exists():
+        with cache.scratch("initramfs") as scratch, cache.writing(final):
+            made = scratch / final.name
+            made.write_bytes(data)
+            cache.publish(made, final)
+    return final

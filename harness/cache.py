@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The one directory where everything the harness keeps lives. It can be deleted at any time."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from harness.errors import HostError
+
+#: Moves the whole cache.
+VARIABLE = "NULLFS_HARNESS_CACHE"
+
+
+def root() -> Path:
+    """$NULLFS_HARNESS_CACHE, else $XDG_CACHE_HOME/nullfs-harness, else ~/.cache/nullfs-harness."""
+    if named := os.environ.get(VARIABLE):
+        return Path(named).absolute()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "nullfs-harness"
+
+
+@contextmanager
+def writing(where: Path) -> Iterator[None]:
+    """Turn the errors of a full or closed disk into a HostError that names ``where``."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR):
+            raise
+        raise HostError(
+            f"cannot write to the cache below {where}",
+            cause=error.strerror or str(error),
+            hint=f"make room there (`rm -rf {root()}` loses nothing), or set {VARIABLE} to another directory",
+        ) from error
+
+
+def directory(*parts: str) -> Path:
+    """A directory of the cache, made if it is not there. Raises HostError if it cannot be made."""
+    path = root().joinpath(*parts)
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextmanager
+def locked(*parts: str) -> Iterator[None]:
+    """Hold the lock named by ``parts``: one process at a time makes a thing, the others wait for it."""
+    lock = directory("locks") / "-".join(parts)
+    with writing(lock), lock.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def scratch(prefix: str) -> Iterator[Path]:
+    """A directory that is gone when the block is left.
+
+    It is held by a lock, so that what a killed run left behind is known as such and is swept here.
+    """
+    base = directory("tmp")
+    sweep(base)
+    with writing(base):
+        path = Path(tempfile.mkdtemp(prefix=prefix + "-", dir=base))
+    try:
+        with writing(base), (path / ".held").open("w") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def sweep(base: Path) -> None:
+    """Remove the scratch directories whose owners are dead."""
+    for path in base.iterdir():
+        try:
+            with (path / ".held").open("r+") as handle:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+        except OSError:
+            continue  # alive, or just being made, or already gone
+
+
+def publish(made: Path, final: Path) -> Path:
+    """Move a finished file or directory to its place in one step; an older one there is replaced."""
+    with writing(final):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        if made.is_dir() and final.exists():
+            shutil.rmtree(final)
+        os.replace(made, final)
+    return final

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a check is: one statement about a kernel, true from some era on, tied to the patch that makes it true."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+import pytest
+
+from harness.errors import GuestCrash, GuestTimeout
+from harness.channel import TaskGone
+from harness.task import SyscallError
+
+#: What an exception of a check means: the kernel does not keep the promise.
+BROKEN = (AssertionError, SyscallError, TaskGone, pytest.fail.Exception)
+
+
+class Era(IntEnum):
+    """What a kernel claims: no nullfs; nullfs under the rootfs; kernel threads in a nullfs of their own."""
+
+    NONE = 0
+    ROOTFS = 1
+    ISOLATED = 2
+
+    @classmethod
+    def of(cls, version: tuple[int, int]) -> Era:
+        """The era of a mainline release: nullfs came with 7.0, the isolation with 7.3."""
+        return cls.ISOLATED if version >= (7, 3) else cls.ROOTFS if version >= (7, 0) else cls.NONE
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+class Verdict(StrEnum):
+    """What became of a check. Never one for another."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    SKIP = "skip"
+    #: The guest died.
+    CRASH = "crash"
+    TIMEOUT = "timeout"
+    #: The host's fault, or the harness's own.
+    ERROR = "error"
+
+    @classmethod
+    def of(cls, error: BaseException | None) -> Verdict:
+        """The verdict that an exception out of a check, or none, stands for."""
+        if error is None:
+            return cls.PASS
+        for kinds, verdict in (
+            (pytest.skip.Exception, cls.SKIP),
+            (GuestCrash, cls.CRASH),
+            (GuestTimeout, cls.TIMEOUT),
+            (BROKEN, cls.FAIL),
+        ):
+            if isinstance(error, kinds):  # type: ignore[arg-type]
+                return verdict
+        return cls.ERROR
+
+
+@dataclass(frozen=True)
+class Check:
+    """One promise. ``patch`` as ``SERIES/N`` in patches/; ``since``: the first era that keeps it."""
+
+    id: str
+    promise: str
+    patch: str
+    since: Era
+
+    def expected(self, era: Era) -> Verdict:
+        """What a kernel of ``era`` must show."""
+        return Verdict.PASS if era >= self.since else Verdict.FAIL
+
+
+def check(name: str, promise: str, *, patch: str, since: Era = Era.NONE) -> pytest.MarkDecorator:
+    """Make a test function in tests/kernel/ the check ``name``; it gets a pristine ``guest`` of its own."""
+    return pytest.mark.check(Check(name, promise, patch, since))

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command line: what each verb is called, and where exit statuses are decided.
+
+Only the standard library is imported here, so that ``--help`` works in a fresh clone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from harness import __version__
+from harness.errors import EXIT_BAD_REQUEST, EXIT_OK
+
+#: Verbs that need the packages of pyproject.toml and Debian's QEMU and compilers.
+NEEDS_HOST = frozenset({"run", "test"})
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(prog="nullfs-harness", description="Checks on real kernels what a series promises.")
+    top.add_argument("--version", action="version", version=f"nullfs-harness {__version__}")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB")
+
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show tracebacks and every command that is run")
+    common.add_argument("--no-install", action="store_true", help="install nothing; say what is missing")
+
+    run = verbs.add_parser("run", parents=[common], help="the checks, on Debian's newest kernels or on your own")
+    run.add_argument(
+        "--kernel",
+        action="append",
+        default=[],
+        metavar="SPEC",
+        help="an image, a build directory, .deb files joined by commas, or debian:VERSION (again for more)",
+    )
+    run.add_argument("--expect", action="append", default=[], metavar="ERA", help="judge as none, rootfs, isolated")
+    run.add_argument("--arch", metavar="ARCH", help="x86_64 or arm64, where SPEC leaves it open")
+    run.add_argument("--check", action="append", default=[], metavar="ID", help="only this check (again for more)")
+    run.add_argument("--guest-timeout", type=float, default=120.0, metavar="S", help="seconds for a boot or a check")
+    run.add_argument("--accel", choices=("auto", "kvm", "tcg"), default="auto", help="what guests run under")
+    run.add_argument("--no-fork", action="store_true", help="boot anew for each check")
+    run.add_argument("--evidence", type=Path, metavar="DIR", help="where the consoles go")
+    run.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON (schema in README.md)")
+    run.add_argument("--junit", type=Path, metavar="FILE", help="write the results as JUnit XML")
+
+    test = verbs.add_parser("test", parents=[common], help="this project's own tests, real boots included")
+    test.add_argument("pytest", nargs=argparse.REMAINDER, metavar="...", help="more words for pytest")
+
+    verbs.add_parser("doctor", parents=[common], help="what this host can do, and what mends each lack")
+    return top
+
+
+def main(argv: list[str]) -> int:
+    """Do what ``argv`` asks for and return the exit status. Raises HarnessError."""
+    top = parser()
+    args = top.parse_args(argv)
+    if args.verb is None:
+        top.print_help(sys.stderr)
+        return EXIT_BAD_REQUEST
+    if args.debug:
+        import logging  # noqa: PLC0415
+
+        logging.basicConfig(level=logging.DEBUG, format="%(relativeCreated)7.0f %(name)s: %(message)s")
+    return {"run": _run, "test": _test, "doctor": _doctor}[args.verb](args)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from harness import runner  # noqa: PLC0415
+
+    return runner.run(args)
+
+
+def _test(args: argparse.Namespace) -> int:
+    from harness import runner  # noqa: PLC0415
+
+    return runner.test(args.pytest)
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from harness import doctor  # noqa: PLC0415
+
+    del args
+    print(doctor.report())
+    return EXIT_OK

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A guest's serial line: the kernel's text kept whole and watched by pexpect, the agent's messages taken out of it."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+
+import pexpect
+from pexpect.socket_pexpect import SocketSpawn
+
+from harness import protocol
+from harness.deadline import Deadline
+from harness.errors import GuestCrash, GuestTimeout
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A kind of message that no healthy kernel prints. ``fatal``: nothing sensible comes after it."""
+
+    name: str
+    pattern: bytes
+    fatal: bool = False
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A line of a console or kernel log that is trouble."""
+
+    name: str
+    line: str
+
+
+#: Order matters where two patterns fit at the same place: the first one names the trouble.
+TROUBLES: tuple[Trouble, ...] = (
+    # kernel/panic.c
+    Trouble("panic", rb"Kernel panic - not syncing", fatal=True),
+    # kernel/locking/lockdep.c, kernel/rcu/update.c; all of them turn lockdep off.
+    Trouble("lockdep", rb"WARNING: (?:possible |inconsistent |suspicious RCU|bad unlock|held lock|lock held|Nested lock)"),
+    Trouble("lockdep", rb"BUG: (?:held lock freed|MAX_LOCK)|INFO: trying to register non-static key"),
+    # kernel/panic.c: __warn()
+    Trouble("warn", rb"WARNING: (?:CPU: \d|[\w./-]+:\d+ at|at )"),
+    # mm/kasan/report.c, mm/kfence/report.c, kernel/kcsan/report.c, mm/slub.c
+    Trouble("sanitizer", rb"BUG: K(?:ASAN|FENCE|CSAN|MSAN)|UBSAN: |BUG [\w-]+ \((?:Not tainted|Tainted)"),
+    # kernel/watchdog.c
+    Trouble("lockup", rb"watchdog: (?:BUG: soft lockup|Watchdog detected hard LOCKUP)"),
+    # arch/x86/mm/fault.c, arch/x86/kernel/dumpstack.c, arch/arm64/mm/fault.c, arch/arm64/kernel/traps.c
+    Trouble("oops", rb"BUG: unable to handle|BUG: kernel NULL pointer|Unable to handle kernel|Oops:|Internal error: "),
+    # lib/bug.c
+    Trouble("bug", rb"kernel BUG at|BUG: |Bad page state|general protection fault"),
+    # kernel/rcu/tree_stall.h
+    Trouble("rcu-stall", rb"rcu: INFO: \w+ (?:self-)?detected (?:expedited )?stall"),
+    # kernel/hung_task.c
+    Trouble("hung-task", rb"INFO: task \S+ blocked (?:in I/O wait )?for more than"),
+)
+
+_LINES = [re.compile(rb"(?:" + trouble.pattern + rb")[^\r\n]*[\r\n]") for trouble in TROUBLES]
+# Stands in pexpect's buffer for a message of the agent: bytes that the demultiplexer never leaves in the text.
+_MESSAGE = b"\xc0\xc1"
+_CHUNK = 4096
+#: Seconds a dying kernel gets to print the rest of its last words.
+LAST_WORDS = 10.0
+
+
+def find_troubles(text: bytes) -> list[Sighting]:
+    """Every line of ``text`` that is trouble, in order, each once."""
+    found = []
+    for line in text.splitlines():
+        for trouble in TROUBLES:
+            if re.search(trouble.pattern, line):
+                found.append(Sighting(trouble.name, line.decode(errors="replace").strip()))
+                break
+    return found
+
+
+class Console(SocketSpawn):  # type: ignore[misc]
+    """One guest's line. Everything the kernel prints goes to ``log`` as it comes, the agent's frames do not."""
+
+    def __init__(self, line: socket.socket, log: Path) -> None:
+        super().__init__(line, maxread=_CHUNK, searchwindowsize=2 * _CHUNK)
+        self.path = log
+        self._log_file = log.open("ab", buffering=0)
+        self._demultiplexer = protocol.Demultiplexer()
+        self._messages: deque[protocol.Message] = deque()
+        self.text = bytearray()
+        self.sightings: list[Sighting] = []
+
+    def close(self) -> None:
+        """Close the line and the log."""
+        self._log_file.close()
+        self.socket.close()
+        self.closed = True
+
+    @property
+    def damaged(self) -> int:
+        """Frames that came damaged so far."""
+        return self._demultiplexer.damaged
+
+    def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> bytes:
+        """Read what there is, for pexpect: the kernel's text, with a mark for each message of the agent."""
+        try:
+            data = super().read_nonblocking(size, timeout)
+        except BlockingIOError as error:  # how a socket says that a timeout of zero has passed
+            raise pexpect.TIMEOUT("nothing there") from error
+        except ConnectionError as error:
+            raise pexpect.EOF("the other end went away") from error
+        messages, text = self._demultiplexer.feed(data)
+        self._messages += messages
+        if text:
+            self.text += text
+            self._log_file.write(text)
+        return text + _MESSAGE * len(messages)
+
+    def send_message(self, message: protocol.Message) -> None:
+        """Send one message to the agent. Raises GuestCrash if nobody is there any more."""
+        try:
+            self.socket.sendall(protocol.encode(message.pack()))
+        except OSError as error:
+            raise self._died() from error
+
+    def receive(self, deadline: Deadline, patience: float) -> protocol.Message | None:
+        """The agent's next message; None when none came for ``patience`` seconds, or one came damaged.
+
+        Raises GuestTimeout at the deadline, GuestCrash when the guest dies.
+        """
+        soon = deadline.within(patience)
+        damaged = self.damaged
+        while not self._messages:
+            which = self.expect([_MESSAGE, pexpect.EOF, pexpect.TIMEOUT, *_LINES], timeout=min(soon.left(), 1.0))
+            if which == 1:
+                raise self._died()
+            if which >= 3:
+                self._saw(which - 3)
+            elif self.damaged > damaged:
+                return None
+            elif which == 2 and deadline.passed:
+                raise GuestTimeout(
+                    f"the guest gave no answer within {deadline.seconds:.0f} s", cause=self.last_line(), log=self.path
+                )
+            elif which == 2 and soon.passed:
+                return None
+        return self._messages.popleft()
+
+    def settle(self, deadline: Deadline) -> None:
+        """Read what is still on the way, without waiting for more."""
+        while not self.flag_eof and not deadline.passed:
+            which = self.expect([_MESSAGE, pexpect.EOF, pexpect.TIMEOUT, *_LINES], timeout=0)
+            if which in (1, 2):
+                break
+            if which >= 3:
+                self._saw(which - 3)
+
+    def _saw(self, which: int) -> None:
+        trouble = TROUBLES[which]
+        self.sightings.append(Sighting(trouble.name, self.after.decode(errors="replace").strip()))
+        if trouble.fatal:
+            self._drain(Deadline.after(LAST_WORDS))
+            raise self._died()
+
+    def _drain(self, deadline: Deadline) -> None:
+        while self.expect([pexpect.EOF, pexpect.TIMEOUT, re.compile(rb"end Kernel panic[^\n]*\n")], timeout=deadline.left()) == 2:
+            deadline = deadline.within(1.0)  # what little comes after the last line
+
+    def _died(self) -> GuestCrash:
+        first = next(iter(find_troubles(bytes(self.text))), None)
+        if first is not None:
+            return GuestCrash(f"the guest died: {first.name}", cause=first.line, log=self.path)
+        return GuestCrash("the guest went away without a word", cause=self.last_line(), log=self.path)
+
+    def last_line(self) -> str:
+        """The last line that the kernel printed, or what to say when it printed none."""
+        lines = self.text.decode(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "no output at all on the serial console")
+
+    def tail(self, lines: int) -> str:
+        """The last ``lines`` lines of the console."""
+        return _last(bytes(self.text), lines)
+
+
+def tail_of(log: Path, lines: int) -> str:
+    """The last ``lines`` lines of a console log; empty if there is none."""
+    return _last(log.read_bytes(), lines) if log.is_file() else ""
+
+
+def _last(text: bytes, lines: int) -> str:
+    return "\n".join(text.decode(errors="replace").replace("\r", "").splitlines()[-lines:])

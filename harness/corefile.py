@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Reads a core file as a debugger would: through its notes."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import IO
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.elffile import ELFFile
+
+#: What gdb and systemd-coredump want to find (fs/binfmt_elf.c: fill_note_info()).
+NEEDED_NOTES = frozenset({"NT_PRSTATUS", "NT_PRPSINFO", "NT_SIGINFO", "NT_AUXV", "NT_FILE"})
+# struct elf_prstatus (include/linux/elfcore.h) of a 64-bit kernel: si_signo, pr_cursig, pr_pid.
+_PRSTATUS = struct.Struct("<i8xh18xi")
+
+
+@dataclass(frozen=True)
+class Core:
+    """What a core file says."""
+
+    machine: str
+    pid: int
+    signal: int
+    notes: frozenset[str]
+    #: Bytes of memory in it.
+    memory: int
+
+
+def read(stream: IO[bytes]) -> Core:
+    """The facts in a core file; reads only headers and notes. Raises AssertionError if it is none."""
+    try:
+        elf = ELFFile(stream)
+        assert elf.header["e_type"] == "ET_CORE", f"an ELF file of type {elf.header['e_type']}, not a core"
+        notes = [note for part in elf.iter_segments("PT_NOTE") for note in part.iter_notes()]
+        memory = sum(part["p_filesz"] for part in elf.iter_segments("PT_LOAD"))
+    except ELFError as error:
+        raise AssertionError(f"not an ELF file: {error}") from error
+    status = next((note for note in notes if note["n_type"] == "NT_PRSTATUS"), None)
+    assert status is not None, "the core file has no NT_PRSTATUS"
+    desc = status["n_desc"]
+    _, signal, pid = _PRSTATUS.unpack_from(desc.encode("latin-1") if isinstance(desc, str) else desc)
+    return Core(elf.header["e_machine"], pid, signal, frozenset(note["n_type"] for note in notes), memory)

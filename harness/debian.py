@@ -1,0 +1,418 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Debian's kernels: chosen by version or era, fetched by apt with a private state, unpacked into the cache.
+
+Nothing of the host's apt is changed. Its mirror, proxy and policies are inherited; what is fetched is verified by
+apt against Debian's archive keyring.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import platform
+import re
+import shutil
+import time
+from bisect import bisect
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import cache, process
+from harness.arch import Arch
+from harness.deadline import Deadline
+from harness.errors import HostError, RequestError
+
+log = logging.getLogger(__name__)
+
+#: An era and the half-open ranges of versions that are in it, the preferred one first.
+ERAS: dict[str, tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]] = {
+    "isolated": (((7, 3), (1000,)),),
+    "rootfs": (((7, 0), (7, 3)),),
+    "none": (((0,), (7, 0)),),
+    "shared": (((7, 0), (7, 3)), ((0,), (7, 0))),
+}
+#: Flavour and the word of it in a package's name.
+FLAVOURS = {"cloud": "-cloud", "full": ""}
+#: Seconds after which the lists of packages are fetched again.
+FRESH = 24 * 3600.0
+#: In an unpacked kernel: its Debian packages and their versions.
+MANIFEST = "packages.json"
+#: What of a package nobody needs to boot: documentation, and the device trees of real boards.
+SUPERFLUOUS = ("usr/share", "usr/lib/linux-image-*", "usr/lib/modules/*/dtb")
+#: Bytes below which a linux-image-* package is an empty one that only depends on others.
+EMPTY = 1 << 20
+
+KERNEL = re.compile(
+    r"linux-(?P<kind>binary-unsigned|binary|image|modules|base)-(?P<release>\d[\w.+~]*(?:-\d+)?(?:-rc\d+)?"
+    r"(?P<flavour>-cloud)?-(?:amd64|arm64))(?P<unsigned>-unsigned)?"
+)
+
+
+#: Suites that have kernels of all eras; those of the host itself are too old.
+SUITES = ("sid", "trixie-backports", "experimental", "bookworm-backports")
+#: Other names that a host may call its suite.
+ALIASES = ("stable", "oldstable", "testing", "unstable", "sid")
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+CONFIGURATION = """\
+Dir::Etc::sourcelist "{state}/sources.list";
+Dir::Etc::sourceparts "/dev/null";
+Dir::Etc::preferences "/dev/null";
+Dir::Etc::preferencesparts "/dev/null";
+Dir::State::lists "{state}/lists";
+Dir::State::status "{state}/status";
+Dir::Cache "{state}";
+Dir::Cache::pkgcache "";
+Dir::Cache::srcpkgcache "";
+#clear APT::Architectures;
+APT::Architecture "{arch}";
+APT::Architectures {{ "{arch}"; }};
+APT::Default-Release "";
+APT::Get::AllowUnauthenticated "false";
+APT::Update::Error-Mode "any";
+Acquire::AllowInsecureRepositories "false";
+Acquire::Languages "none";
+Acquire::GzipIndexes "true";
+// The host's hooks are about the host.
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+"""
+
+
+class AptError(HostError):
+    """apt could not get something from the mirror; ``cause`` is its first error."""
+
+
+class Apt:
+    """A private apt for one architecture: its lists, sources and options are in the cache, not in /etc and /var."""
+
+    def __init__(self, arch: Arch) -> None:
+        self.arch = arch
+        self.state = cache.directory("apt", arch.debian)
+        self.log = cache.directory("log") / f"apt-{arch.debian}.log"
+
+    def update(self, deadline: Deadline) -> None:
+        """Fetch the lists of packages. Raises AptError, HostError; older lists stay as they were."""
+        if self.log.is_file():
+            with cache.writing(self.log):
+                self.log.write_text("")
+        self.configure(deadline)
+        self.run(["apt-get", "update"], deadline)
+
+    def search(self, pattern: str, deadline: Deadline) -> list[tuple[str, str, int]]:
+        """Name, version and size in bytes of every package in the lists whose name matches."""
+        text = self.run(["apt-cache", "search", "--names-only", "--full", pattern], deadline, keep=False)
+        found = []
+        for record in text.split("\n\n"):
+            fields = dict(re.findall(r"^(Package|Version|Size): (.*)$", record, re.MULTILINE))
+            if len(fields) == 3:
+                found.append((fields["Package"], fields["Version"], int(fields["Size"])))
+        return found
+
+    def download(self, packages: Sequence[str], into: Path, deadline: Deadline) -> None:
+        """Put packages (name=version) into a directory, verified by apt. Raises AptError, HostError."""
+        self.run(["apt-get", "download", *packages], deadline, cwd=into)
+
+    def run(self, command: Sequence[str], deadline: Deadline, *, cwd: Path | None = None, keep: bool = True) -> str:
+        """Run one command of apt with our options and return what it printed, which goes to the log as well."""
+        argv = [command[0], "-q", "-c", str(self.state / "apt.conf"), *command[1:]]
+        # In English, so that the cause is found; no dialog; warnings (an _apt user who cannot look into the cache,
+        # so that apt downloads as ourselves) are in the log and do not count.
+        env = {**os.environ, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
+        done = process.run(argv, deadline, cwd=cwd, env=env, merge=True)
+        with cache.writing(self.log), self.log.open("a") as handle:
+            handle.write(f"$ {process.pasteable(argv)}\n{done.stdout if keep else ''}# exit status {done.returncode}\n")
+        if done.returncode:
+            cache_full(done.stdout, self.state)
+            errors = re.findall(r"^E: (.*)$", done.stdout, re.MULTILINE) or done.stdout.strip().splitlines()[-1:]
+            cause = errors[0] if errors else f"exit status {done.returncode}"
+            raise AptError(f"{' '.join(command[:2])} failed", cause=cause, log=self.log)
+        return done.stdout
+
+    def configure(self, deadline: Deadline) -> None:
+        """Write our apt.conf and sources.list. Everything not said here is as on the host (apt.conf(5))."""
+        if not shutil.which("apt-get"):
+            raise HostError("apt-get is not installed", hint="give an image or .deb files instead")
+        if not KEYRING.is_file():
+            raise HostError(f"{KEYRING} is not there", hint="apt-get install debian-archive-keyring")
+        mirror = self.mirror(deadline)
+        option = f"signed-by={KEYRING} arch={self.arch.debian} target=Packages"
+        with cache.writing(self.state):
+            (self.state / "lists" / "partial").mkdir(parents=True, exist_ok=True)
+            (self.state / "status").write_text("")
+            (self.state / "apt.conf").write_text(CONFIGURATION.format(state=self.state, arch=self.arch.debian))
+            sources = "".join(f"deb [{option}] {mirror} {suite} main\n" for suite in SUITES)
+            (self.state / "sources.list").write_text(sources)
+
+    def mirror(self, deadline: Deadline) -> str:
+        """The URI of the mirror that the host itself uses for Debian's main archive. Raises HostError.
+
+        `update --print-uris` knows it even before the first update, when `indextargets` does not list anything yet.
+        """
+        codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "stable")
+        printed = process.run(["apt-get", "update", "--print-uris"], deadline, env={**os.environ, "LC_ALL": "C"})
+        archives = re.findall(r"^'(\S+)/dists/([^/\s]+)/InRelease'", printed.stdout, re.MULTILINE)
+        for uri, suite in archives:
+            if suite in (codename, *ALIASES) and not uri.startswith("cdrom:"):
+                return str(uri)
+        raise HostError(
+            f"the host's apt has no mirror of Debian {codename}",
+            cause=next(iter(printed.stderr.splitlines()), f"{len(archives)} other archives in its sources"),
+            hint="add one to /etc/apt/sources.list.d, or give a kernel that is here: an image or .deb files",
+        )
+
+
+def cache_full(text: str, where: Path) -> None:
+    """Raise the cache's own HostError if a program has printed that the disk is full."""
+    for number in (errno.ENOSPC, errno.EDQUOT):
+        if os.strerror(number) in text:
+            with cache.writing(where):
+                raise OSError(number, os.strerror(number))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A kernel that Debian has: ``packages`` make it up, ``key`` orders it among the others."""
+
+    release: str
+    upstream: str
+    packages: tuple[tuple[str, str], ...]
+    modules: bool
+
+    @property
+    def key(self) -> tuple[tuple[int, ...], bool, int, tuple[int, ...]]:
+        """Compares as the versions do: 7.3-rc7 < 7.3 < 7.3.4 < 7.10, then Debian's +deb13 < +deb14."""
+        base, _, candidate = self.upstream.partition("~rc")
+        parts = numbers(base)
+        suffix = numbers(self.release.partition("-")[0].partition("+")[2])
+        return parts[:2], not candidate, int(candidate) if candidate.isdigit() else (parts + (0,) * 3)[2], suffix
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """All the numbers in ``text``."""
+    return tuple(int(part) for part in re.findall(r"\d+", text))
+
+
+def candidates(packages: Iterable[tuple[str, str, int]], flavour: str) -> list[Candidate]:
+    """The kernels among packages (name, version, size), oldest first.
+
+    Since 6.19 a kernel is split: linux-binary-R is the image, linux-modules-R the modules, linux-base-R the config, and
+    linux-image-R an empty package that depends on them. Before, linux-image-R is all of it.
+    """
+    parts: dict[str, dict[str, tuple[str, str, int]]] = {}
+    for name, version, size in packages:
+        match = KERNEL.fullmatch(name)
+        if match and (match["flavour"] or "") == FLAVOURS[flavour]:
+            kind = match["kind"] + (match["unsigned"] or "")
+            parts.setdefault(match["release"], {})[kind] = (name, version, size)
+    found = []
+    for release, has in parts.items():
+        whole = next((has[kind] for kind in ("image", "image-unsigned") if kind in has and has[kind][2] > EMPTY), None)
+        binary = has.get("binary") or has.get("binary-unsigned")
+        chosen = [whole] if whole else [binary, has.get("modules"), has.get("base")]
+        if first := whole or binary:
+            upstream = first[1].partition(":")[2] or first[1]
+            files = tuple((name, version) for name, version, _ in filter(None, chosen))
+            complete = bool(whole) or "modules" in has
+            found.append(Candidate(release, upstream.rpartition("-")[0] or upstream, files, complete))
+    return sorted(found, key=lambda candidate: candidate.key)
+
+
+def choose(words: str, among: Sequence[Candidate]) -> Candidate | None:
+    """The newest kernel that ``words`` (an era, or the start of a version) means, with modules if there is one."""
+    if words in ERAS:
+        ranges = [[one for one in among if low <= one.key[0] < high] for low, high in ERAS[words]]
+    else:
+        base, _, suffix = words.partition("+")
+        wanted = numbers(base)
+        same = [one for one in among if numbers(one.upstream.partition("~")[0])[: len(wanted)] == wanted]
+        ranges = [[one for one in same if not suffix or one.release.startswith(words + "-")]]
+    for fitting in ranges:
+        if fitting:
+            return max(fitting, key=lambda one: (one.modules, one.key))
+    return None
+
+
+def check(words: str, flavour: str) -> None:
+    """Raise RequestError unless debian:WORDS:FLAVOUR can be meant."""
+    if words not in ERAS and not re.fullmatch(r"\d+(\.\d+)*(\+[\w.]+)?", words):
+        raise RequestError(
+            f"debian:{words} is neither a version nor an era", hint=f"debian:7.3, for example, or {', '.join(ERAS)}"
+        )
+    if flavour not in FLAVOURS:
+        raise RequestError(f"Debian's kernel flavour {flavour!r} is unknown", hint=f"one of: {', '.join(FLAVOURS)}")
+
+
+def newest(words: str, arch: Arch, flavour: str, deadline: Deadline) -> Candidate:
+    """The newest kernel for ``words``, from lists no older than a day. Raises RequestError, HostError."""
+    check(words, flavour)
+    with cache.locked("apt", arch.debian):
+        search = Search(words, arch, flavour, deadline)
+        try:
+            return search.newest()
+        except AptError as failure:
+            raise search.unreachable(failure) from failure
+
+
+def fetch(words: str, arch: Arch, flavour: str, deadline: Deadline) -> Path:
+    """The directory of that kernel, unpacked; fetched if it is not in the cache. Raises RequestError, HostError.
+
+    With fresh lists and an unpacked kernel neither apt nor the network is used (milliseconds). When the mirror cannot
+    be reached, an unpacked kernel that fits will do.
+    """
+    check(words, flavour)
+    with cache.locked("apt", arch.debian):
+        search = Search(words, arch, flavour, deadline)
+        try:
+            chosen = search.newest()
+            place = cache.directory("debian") / chosen.release
+            if place.is_dir():
+                return place
+            try:
+                return download(chosen, search.apt, deadline)
+            except AptError as gone:
+                # The version may have moved on since the lists were fetched: once more with new ones.
+                if search.refreshed:
+                    raise
+                log.debug("%s", gone)
+                search.refresh()
+                return download(search.newest(), search.apt, deadline)
+        except AptError as failure:
+            if fallback := choose(words, unpacked(arch, flavour)):
+                log.warning("no mirror (%s); using %s, which is here", failure.cause, fallback.release)
+                return cache.directory("debian") / fallback.release
+            raise search.unreachable(failure) from failure
+
+
+class Search:
+    """One look for a kernel in the lists, which are fetched at most once on the way."""
+
+    def __init__(self, words: str, arch: Arch, flavour: str, deadline: Deadline) -> None:
+        self.words, self.arch, self.flavour, self.deadline = words, arch, flavour, deadline
+        self.apt = Apt(arch)
+        self.index = cache.directory("apt", arch.debian) / "kernels.json"
+        self.refreshed = False
+        self.failure: AptError | None = None
+
+    def refresh(self) -> None:
+        """Fetch the lists and write down the kernels in them; a failure is kept for when it matters."""
+        self.refreshed = True
+        log.info("fetching Debian's list of kernels for %s", self.arch.name)
+        try:
+            self.apt.update(self.deadline)
+        except AptError as failure:
+            self.failure = failure
+            log.debug("%s", failure)
+        # After a failure there may still be lists: older ones, or those of other suites.
+        pattern = rf"^linux-(binary|image|modules|base)-.*[0-9].*-{self.arch.debian}(-unsigned)?$"
+        kernels = [one for one in self.apt.search(pattern, self.deadline) if KERNEL.fullmatch(one[0])]
+        with cache.writing(self.index):
+            partial = self.index.with_suffix(".new")
+            partial.write_text(json.dumps(kernels))
+            if self.failure:
+                os.utime(partial, (0, 0))  # so that the next run tries again
+            partial.replace(self.index)
+
+    def known(self) -> list[Candidate]:
+        """The kernels in the lists as they are."""
+        try:
+            return candidates(json.loads(self.index.read_text()), self.flavour)
+        except (OSError, ValueError):
+            return []
+
+    def newest(self) -> Candidate:
+        """The kernel wanted. Raises AptError if the mirror is away, RequestError if it has no such kernel."""
+        if not self.refreshed and (not self.index.is_file() or time.time() - self.index.stat().st_mtime > FRESH):
+            self.refresh()
+        chosen = choose(self.words, self.known())
+        if chosen is None and not self.refreshed:
+            self.refresh()
+            chosen = choose(self.words, self.known())
+        if chosen is not None:
+            return chosen
+        if self.failure:
+            raise self.failure
+        raise self.missing()
+
+    def missing(self) -> RequestError:
+        """The error for a version that Debian does not have, with those nearest to it."""
+        versions = {one.key[:3]: one.upstream.replace("~", "-") for one in self.known()}
+        keys = sorted(versions)
+        parts = (*numbers(self.words), 0, 0, 0) if self.words not in ERAS else (1000, 0, 0)
+        at = bisect(keys, (parts[:2], True, parts[2]))
+        near = ", ".join(versions[key] for key in keys[max(0, at - 3) : at + 2])
+        return RequestError(
+            f"Debian has no kernel {self.words} ({self.flavour}) for {self.arch.name}",
+            hint=f"nearest are: {near}" if near else "the mirror lists no kernel of that flavour at all",
+        )
+
+    def unreachable(self, failure: AptError) -> HostError:
+        """The error for a mirror that cannot be reached when nothing in the cache will do."""
+        return HostError(
+            f"Debian's kernel {self.words} ({self.flavour}) for {self.arch.name} could not be fetched",
+            cause=failure.cause,
+            log=failure.log,
+            hint="check the network and http_proxy, or give a kernel that is here: an image or .deb files",
+        )
+
+
+def unpacked(arch: Arch, flavour: str) -> list[Candidate]:
+    """The kernels that earlier runs left in the cache."""
+    packages: list[tuple[str, str, int]] = []
+    for manifest in cache.directory("debian").glob(f"*-{arch.debian}/{MANIFEST}"):
+        packages += [(name, version, EMPTY + 1) for name, version in json.loads(manifest.read_text())]
+    return candidates(packages, flavour)
+
+
+def download(chosen: Candidate, apt: Apt, deadline: Deadline) -> Path:
+    """Fetch and unpack ``chosen``. Raises AptError if the mirror does not give it, HostError."""
+    log.info("fetching Debian's kernel %s", chosen.release)
+    with cache.scratch("debian") as scratch:
+        apt.download([f"{name}={version}" for name, version in chosen.packages], scratch, deadline)
+        tree = scratch / "tree"
+        for deb in sorted(scratch.glob("*.deb")):
+            extract(deb, tree, deadline)
+            deb.unlink()
+        with cache.writing(tree):
+            (tree / MANIFEST).write_text(json.dumps(chosen.packages))
+        return cache.publish(tree, cache.directory("debian") / chosen.release)
+
+
+def unpack(debs: Sequence[Path], deadline: Deadline) -> Path:
+    """The directory with the contents of ``debs`` together, in the cache by what is in them. Raises RequestError."""
+    digest = hashlib.sha256()
+    for deb in debs:
+        try:
+            with deb.open("rb") as handle:
+                digest.update(hashlib.file_digest(handle, "sha256").digest())
+        except FileNotFoundError as error:
+            raise RequestError(f"{deb} does not exist") from error
+        except OSError as error:
+            raise RequestError(f"{deb} cannot be read", cause=error.strerror or str(error)) from error
+    name = digest.hexdigest()[:32]
+    with cache.locked("debs", name):
+        place = cache.directory("debs") / name
+        if not place.is_dir():
+            with cache.scratch("debs") as scratch:
+                for deb in debs:
+                    extract(deb, scratch / "tree", deadline)
+                cache.publish(scratch / "tree", place)
+    return place
+
+
+def extract(deb: Path, tree: Path, deadline: Deadline) -> None:
+    """Unpack one package into ``tree``, without what nobody boots. Raises RequestError if it is none, HostError."""
+    if not shutil.which("dpkg-deb"):
+        raise HostError("dpkg-deb is not installed", hint="apt-get install dpkg")
+    done = process.run(["dpkg-deb", "-x", deb.absolute(), tree], deadline, env={**os.environ, "LC_ALL": "C"})
+    if done.returncode:
+        cache_full(done.stderr, tree)
+        cause = next(iter(done.stderr.splitlines()), f"dpkg-deb ended with status {done.returncode}")
+        raise RequestError(f"{deb} is not a Debian package, or damaged", cause=cause)
+    for pattern in SUPERFLUOUS:
+        for path in tree.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What can go wrong, as types: each knows its exit status and what the reader should do next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+EXIT_OK = 0
+EXIT_CHECK_FAILED = 1
+EXIT_BAD_REQUEST = 2
+EXIT_HOST = 3
+
+
+class HarnessError(Exception):
+    """Something the reader has to act on.
+
+    ``what`` is one sentence naming the thing; ``cause`` the first cause (a tool's own words, a
+    kernel message); ``log`` the file that has the whole story; ``hint`` the next command or step.
+    """
+
+    exit_status = EXIT_HOST
+
+    def __init__(self, what: str, *, cause: str = "", log: Path | None = None, hint: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.cause = cause
+        self.log = log
+        self.hint = hint
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.cause:
+            lines.append(f"  cause: {self.cause}")
+        if self.log is not None:
+            lines.append(f"  log:   {self.log}")
+        if self.hint:
+            lines.append(f"  next:  {self.hint}")
+        return "\n".join(lines)
+
+
+class RequestError(HarnessError):
+    """The request was wrong: no such file, unknown option, contradiction. Exit status 2."""
+
+    exit_status = EXIT_BAD_REQUEST
+
+
+class HostError(HarnessError):
+    """The host could not do it: no QEMU, no compiler, disk full, mirror away. Exit status 3."""
+
+    exit_status = EXIT_HOST
+
+
+class GuestError(HarnessError):
+    """The kernel under test did something a working kernel does not do. Exit status 1."""
+
+    exit_status = EXIT_CHECK_FAILED
+
+
+class GuestCrash(GuestError):
+    """The guest died: panic, reset, or a QEMU that went away with it."""
+
+
+class GuestTimeout(GuestError):
+    """The guest did not answer before the deadline."""

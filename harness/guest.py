@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A running machine whose PID 1 is the agent: what a check has in its hands."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import abi
+from harness.channel import Channel
+from harness.console import Sighting, find_troubles
+from harness.deadline import Deadline
+from harness.errors import GuestError
+from harness.kernel import Kernel
+from harness.machine import Machine
+from harness.protocol import Out
+from harness.task import Pending, SyscallError, Task
+
+#: PRINTK_MESSAGE_MAX of kernel/printk/internal.h, in bytes.
+_RECORD = 2048
+_SYMBOL = {"proc": "PROC_FS", "sysfs": "SYSFS", "devtmpfs": "DEVTMPFS"}
+
+
+@dataclass(frozen=True)
+class Kthread:
+    """A kernel thread, as /proc shows it."""
+
+    pid: int
+    name: str
+
+
+class Guest(Task):
+    """PID 1 of a guest; other tasks come from ``spawn``, ``thread`` and ``caller``."""
+
+    def __init__(self, machine: Machine, kernel: Kernel, deadline: Deadline) -> None:
+        super().__init__(Channel(machine.console, deadline), kernel.arch, (), 1)
+        self.machine = machine
+        self.kernel = kernel
+        self._kmsg = -1
+        self._expected: set[str] = set()
+        self._checked = 0
+        #: What the kernel printed before the checks began.
+        self.boot_log = b""
+        #: How the last ``caller`` was called.
+        self.caller_argv: tuple[str, ...] = ()
+
+    @property
+    def console(self) -> Path:
+        """The file with the whole console log."""
+        return self.machine.console.path
+
+    def prepare(self) -> None:
+        """What every check may count on: /proc, /sys, /dev, and a kernel log that begins now.
+
+        Raises GuestError when the kernel lacks what kconfigs/guest.config asks for.
+        """
+        for kind, where in (("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev")):
+            try:
+                self.mount(kind, where, kind)
+            except SyscallError as error:
+                raise GuestError(
+                    f"this kernel cannot mount {kind} on {where}, which every check needs",
+                    cause=str(error.strerror),
+                    log=self.console,
+                    hint=f"build it with CONFIG_{_SYMBOL[kind]}=y (kconfigs/guest.config has all that is needed)",
+                ) from error
+        self.attach_log()
+        self._checked = len(self.machine.console.text)
+        self.boot_log = bytes(self.machine.console.text)
+
+    def attach_log(self, kmsg: int | None = None) -> None:
+        """Begin to read the kernel's log here: at its present end, or where descriptor ``kmsg`` of PID 1 stands."""
+        if kmsg is None:
+            kmsg = self.open("/dev/kmsg", abi.O_RDONLY | abi.O_NONBLOCK)
+            self.call("lseek", kmsg, 0, 2)  # SEEK_END
+        self._kmsg = kmsg
+
+    @property
+    def kmsg(self) -> int:
+        """PID 1's descriptor of the kernel's log."""
+        return self._kmsg
+
+    def log(self) -> list[str]:
+        """The kernel's own messages since the last call, or since ``attach_log``."""
+        lines: list[str] = []
+        while True:
+            out = Out(_RECORD, limit=True)
+            try:
+                self.call("read", self._kmsg, out, out.size)
+            except SyscallError as error:
+                if error.errno == errno.EAGAIN:
+                    return lines
+                if error.errno != errno.EPIPE:  # EPIPE: records were overwritten; goes on with the oldest
+                    raise
+                continue
+            head, _, text = out.value.decode(errors="replace").partition(";")
+            # Facility 0 is the kernel (Documentation/ABI/testing/dev-kmsg).
+            if int(head.split(",")[0]) < 8:
+                lines.append(text.splitlines()[0])
+
+    def caller(self, unless: Pending | Task | None = None) -> Task | None:
+        """The next program that the kernel, or execve(), has started with the agent's file.
+
+        None when ``unless`` comes first: a system call that returns, or a task that is gone.
+        """
+        caller = self.channel.wait_caller(lambda: unless is not None and unless.ended)
+        if caller is None:
+            return None
+        self.caller_argv = caller.argv
+        return Task(self.channel, self.arch, caller.route, caller.pid)
+
+    def boot_troubles(self) -> list[Sighting]:
+        """What the kernel complained about before the checks began."""
+        return find_troubles(self.boot_log)
+
+    def expect_trouble(self, name: str) -> None:
+        """This check provokes that kind of complaint of the kernel (see harness/console.py) on purpose."""
+        self._expected.add(name)
+
+    def troubles(self) -> list[Sighting]:
+        """What the kernel complained about in this guest, and nobody expected."""
+        self.machine.console.settle(self.channel.deadline)
+        seen = find_troubles(bytes(self.machine.console.text[self._checked :]))
+        return [sighting for sighting in seen if sighting.name not in self._expected]
+
+    def restart(self) -> None:
+        """Become a fresh PID 1 by execve() of /init, which opens /dev/console as it is now. All children are lost."""
+        self.execve("/init", "/init", "again")
+        self.channel.wait_ready()
+        self.attach_log()
+
+    def kthreads(self) -> list[Kthread]:
+        """Every kernel thread there is (PF_KTHREAD in the flags of /proc/PID/stat, Documentation/filesystems/proc.rst)."""
+        pids = [name for name in self.listdir("/proc") if name.isdigit()]
+        found = []
+        for stat in self.read_small([f"/proc/{pid}/stat" for pid in pids]).values():
+            pid, _, rest = stat.decode(errors="replace").partition(" (")
+            name, _, fields = rest.rpartition(") ")
+            if int(fields.split()[6]) & abi.PF_KTHREAD:
+                found.append(Kthread(int(pid), name))
+        return sorted(found, key=lambda kthread: kthread.pid)
+
+    def file_system_state(self, pid: int | str) -> tuple[abi.Statx, str, str]:
+        """Where a task is: its root (device, inode, mount), where its cwd points, and its umask."""
+        umask = next(line for line in self.read_text(f"/proc/{pid}/status").splitlines() if line.startswith("Umask:"))
+        return self.statx(f"/proc/{pid}/root", 0), self.readlink(f"/proc/{pid}/cwd"), umask
+
+    def load_module(self, name: str) -> bool:
+        """Load a module of the kernel under test; False if it has no such module. Raises SyscallError."""
+        if self.exists(f"/sys/module/{name}"):
+            return True
+        body = self.kernel.module(name)
+        if body is None:
+            return False
+        self.write_file(f"/tmp/{name}.ko", body)
+        fd = self.open(f"/tmp/{name}.ko")
+        self.call("finit_module", fd, "", 0)
+        self.close(fd)
+        return True

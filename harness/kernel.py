@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From a SPEC to a Kernel: something that boots, and what is known of it."""
+
+from __future__ import annotations
+
+import lzma
+import re
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from virtme import architectures
+from virtme.kernel_image import KernelImageError, normalize_kernel_image
+
+from harness import cache, debian, image
+from harness.arch import ARCHES, Arch
+from harness.deadline import Deadline
+from harness.errors import HostError, RequestError
+
+DEBIAN = "debian:"
+SPECS = "a SPEC is a bzImage, Image, vmlinuz or vmlinux, a build directory, .deb files (a.deb,b.deb), or debian:VERSION"
+#: Where packages put their images: Debian since 6.19, others and `make bindeb-pkg`.
+IMAGES = ("usr/lib/modules/*/vmlinuz*", "lib/modules/*/vmlinuz*", "boot/vmlinuz-*", "boot/vmlinux-*")
+#: Where modules are, below the root of a package or of a host.
+MODULES = ("usr/lib/modules", "lib/modules")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel to boot. ``image`` is the file the user meant, ``boot`` the one that QEMU's -kernel is given.
+
+    ``modules`` is its lib/modules/<release> directory. ``config`` maps CONFIG_X to y, m or a value without quotes;
+    what is not set is not in it. Each is None if it was not found.
+    """
+
+    spec: str
+    image: Path
+    boot: Path
+    arch: Arch = field(hash=False)
+    release: str
+    modules: Path | None
+    config: Mapping[str, str] | None = field(hash=False, repr=False)
+
+    @property
+    def name(self) -> str:
+        """A short label; it does not say the architecture."""
+        return self.release.removesuffix(f"-{self.arch.debian}")
+
+    @property
+    def label(self) -> str:
+        """Unlike that of any other kernel in a run: release and architecture."""
+        return f"{self.name}-{self.arch.name}"
+
+    def module(self, name: str) -> bytes | None:
+        """The module ``name``, unpacked, as finit_module(2) takes it; None if this kernel has none."""
+        spellings = {name.replace("_", "-"), name.replace("-", "_")}
+        for path in self.modules.rglob("*.ko*") if self.modules else ():
+            if path.name.split(".")[0] in spellings:
+                data = path.read_bytes()
+                return lzma.decompress(data) if path.suffix == ".xz" else data
+        return None
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """The series, (7, 3)."""
+        major, minor = re.findall(r"\d+", self.release)[:2]
+        return int(major), int(minor)
+
+
+@dataclass(frozen=True)
+class DebianSpec:
+    """``debian:WORDS[:FLAVOUR]``; ``words`` is the start of a version, or an era."""
+
+    words: str
+    flavour: str
+
+
+Spec = DebianSpec | tuple[Path, ...]
+
+
+def parse_spec(spec: str) -> Spec:
+    """What ``spec`` asks for: a Debian kernel, or a path, or several .deb files. Raises RequestError."""
+    if spec.startswith(DEBIAN):
+        words, *rest = spec.removeprefix(DEBIAN).split(":")
+        if len(rest) > 1:
+            raise RequestError(f"{spec} has too many colons", hint="debian:VERSION or debian:VERSION:full")
+        wanted = DebianSpec(words, rest[0] if rest else "cloud")
+        debian.check(wanted.words, wanted.flavour)
+        return wanted
+    if not spec:
+        raise RequestError("an empty SPEC names no kernel", hint=SPECS)
+    if Path(spec).expanduser().exists():
+        return (Path(spec).expanduser(),)
+    paths = tuple(Path(part).expanduser() for part in spec.split(",") if part)
+    if len(paths) > 1 and any(path.suffix != ".deb" for path in paths):
+        raise RequestError(f"{spec} does not exist, nor is it a list of .deb files", hint=SPECS)
+    for path in paths:
+        if not path.exists():
+            raise RequestError(f"{path} does not exist", hint=SPECS)
+    return paths
+
+
+def resolve(spec: str, arch: Arch | None, deadline: Deadline) -> list[Kernel]:
+    """The kernels that ``spec`` means: one, or one an architecture for debian: when ``arch`` is None.
+
+    Raises RequestError if it is no kernel or one for another architecture than ``arch``; HostError if it cannot be
+    fetched or unpacked.
+    """
+    wanted = parse_spec(spec)
+    if isinstance(wanted, DebianSpec):
+        return [from_debian(spec, wanted, each, deadline) for each in ([arch] if arch else ARCHES)]
+    if wanted[0].suffix == ".deb" and wanted[0].is_file():
+        return [from_debs(spec, wanted, arch, deadline)]
+    if wanted[0].is_dir():
+        return [from_directory(spec, wanted[0].absolute(), arch)]
+    return [from_image(spec, wanted[0].absolute(), arch)]
+
+
+def from_debian(spec: str, wanted: DebianSpec, arch: Arch, deadline: Deadline) -> Kernel:
+    """A kernel of Debian's, fetched if it is not in the cache."""
+    tree = debian.fetch(wanted.words, arch, wanted.flavour, deadline)
+    return from_image(spec, packaged(tree, spec), arch)
+
+
+def from_debs(spec: str, debs: tuple[Path, ...], arch: Arch | None, deadline: Deadline) -> Kernel:
+    """The kernel in packages that the user has."""
+    tree = debian.unpack(debs, deadline)
+    try:
+        return from_image(spec, packaged(tree, spec), arch)
+    except RequestError:
+        shutil.rmtree(tree, ignore_errors=True)
+        raise
+
+
+def packaged(tree: Path, spec: str) -> Path:
+    """The one image in unpacked packages. Raises RequestError if there is none, or more than one."""
+    # A package of debug symbols has its vmlinux elsewhere (usr/lib/debug), and is not meant.
+    images = sorted({path.resolve() for pattern in IMAGES for path in tree.glob(pattern) if path.is_file()})
+    if not images:
+        raise RequestError(
+            f"{spec} has no kernel in it (no {' or '.join(IMAGES[:3])})",
+            hint="the image is in linux-binary-* or linux-binary-unsigned-*, until 6.18 in linux-image-*",
+        )
+    if len(images) > 1:
+        names = ", ".join(str(path.relative_to(tree.resolve())) for path in images)
+        raise RequestError(f"{spec} has several kernels in it: {names}", hint="give the packages of one kernel")
+    return images[0]
+
+
+def from_directory(spec: str, directory: Path, arch: Arch | None) -> Kernel:
+    """The kernel built in ``directory``: the bootable image of ``arch``, or of the only architecture built there."""
+    built = [each for each in ARCHES if (directory / each.image).is_file()]
+    fitting = [each for each in built if arch in (None, each)]
+    if len(fitting) == 1:
+        return from_image(spec, directory / fitting[0].image, arch)
+    images = " and ".join(each.image for each in built)
+    if fitting:
+        raise RequestError(f"{directory} has several images: {images}", hint="choose one with --arch")
+    if built and arch:
+        raise RequestError(f"{directory} has {images}, but no image for {arch.name}", hint=f"build {arch.image} there")
+    targets = " or ".join(each.image for each in ARCHES)
+    if (directory / "Kbuild").is_file() and (directory / "Makefile").is_file():
+        raise RequestError(
+            f"{directory} is a kernel source tree without a built image",
+            hint=f"building trees is not supported yet: build it and give the image ({targets})",
+        )
+    if (directory / ".config").is_file():
+        raise RequestError(f"{directory} is a build directory without an image", hint=f"build {targets} there first")
+    raise RequestError(f"{directory} is a directory with no kernel in it (no {targets})", hint=SPECS)
+
+
+def from_image(spec: str, path: Path, arch: Arch | None) -> Kernel:
+    """The kernel in the file at ``path``, with the modules and the config that lie where they usually do."""
+    boot = unwrapped(path)
+    facts = image.identify(path, boot)
+    if boot != path:
+        facts = replace(facts, format=image.wrapping(path))
+    if arch is not None and arch is not facts.arch:
+        raise RequestError(
+            f"{path} is a kernel for {facts.arch.name}, not for {arch.name}",
+            cause=f"its contents: {facts.format}, release {facts.release}",
+            hint=f"leave out --arch, or give --arch {facts.arch.name}",
+        )
+    if not facts.direct:
+        boot = beside(path, facts)
+    real = path.resolve()  # /boot/vmlinuz is a link to the file with a release in its name
+    modules = find_modules(real, facts.release)
+    config = find_config(real, facts.arch, facts.release, modules)
+    symbols = parse_config(config) if config else None
+    return Kernel(spec, path, boot, facts.arch, facts.release, modules, symbols)
+
+
+def unwrapped(path: Path) -> Path:
+    """The plain Image inside a gzip'd or EFI zboot one, kept in the cache by its contents; else ``path`` itself."""
+    if not image.wrapping(path):
+        return path
+    where = cache.directory("images")
+    with cache.locked("images"), cache.writing(where):
+        try:
+            return Path(normalize_kernel_image(architectures.get("aarch64"), str(path), where))
+        except KernelImageError as error:
+            debian.cache_full(str(error), where)
+            if "not installed" in str(error):
+                raise HostError(f"{path} cannot be unpacked", cause=str(error), hint="apt-get install zstd") from error
+            image.identify(path)  # says it better
+            raise RequestError(f"{path} cannot be unpacked", cause=str(error), hint=image.ACCEPTED) from error
+        finally:
+            for left in where.glob("kernel-images/*/*/tmp*"):  # virtme's, when the disk is full
+                left.unlink(missing_ok=True)
+
+
+def beside(path: Path, facts: image.ImageFacts) -> Path:
+    """The image of the same build as a vmlinux that QEMU cannot start. Raises RequestError if there is none."""
+    other = path.parent / facts.arch.image
+    if other.is_file() and image.identify(other).release == facts.release:
+        return other
+    raise RequestError(
+        f"{path} is a vmlinux for {facts.arch.name} that QEMU cannot start: it has no PVH entry (CONFIG_PVH, x86 only)",
+        cause=f"release {facts.release}; there is no {facts.arch.image} of the same build beside it",
+        hint=f"give {facts.arch.image} of the same build",
+    )
+
+
+def find_modules(path: Path, release: str) -> Path | None:
+    """The modules of the image at ``path``: beside it (Debian's layout), or below the root that has its /boot."""
+    places = [path.parent] if path.parent.name == release else []
+    if path.parent.name == "boot" and path.name.endswith(release):
+        places += [path.parent.parent / below / release for below in MODULES]
+    return first(place for place in places if (place / "kernel").is_dir())
+
+
+def find_config(path: Path, arch: Arch, release: str, modules: Path | None) -> Path | None:
+    """The config of the image at ``path``: beside it, among its modules, or at the top of its build directory."""
+    places = [path.parent / f"config-{release}"]
+    if path.parent.name == release:
+        places.append(path.parent / "config")
+    if modules:
+        places.append(modules / "config")
+    if str(path).endswith(f"/{arch.image}"):
+        places.append(path.parents[len(Path(arch.image).parts) - 1] / ".config")
+    return first(place for place in [*places, path.parent / "config", path.parent / ".config"] if place.is_file())
+
+
+def first(paths: Iterable[Path]) -> Path | None:
+    """The first of ``paths``, if there is one."""
+    return next(iter(paths), None)
+
+
+def parse_config(path: Path) -> dict[str, str]:
+    """The symbols set in a .config (Documentation/kbuild/kconfig-language.rst). Raises RequestError."""
+    try:
+        text = path.read_text(errors="replace")
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read", cause=error.strerror or str(error)) from error
+    return {name: value.strip('"') for name, value in re.findall(r"^(CONFIG_\w+)=(.*)$", text, re.MULTILINE)}

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The pytest plugin: ``pytest --kernel=SPEC`` runs the checks of tests/kernel/ on that kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import console, resources
+from harness.checks import BROKEN, Check, Verdict
+from harness.errors import GuestError, HarnessError, RequestError
+from harness.guest import Guest
+from harness.results import Result
+from harness.session import Column, Request, Session, opened
+
+_SESSION = pytest.StashKey[Session]()
+_GUEST = pytest.StashKey[Guest]()
+_RESULT = pytest.StashKey[Result]()
+#: Under this name `nullfs-harness run` brings a session that it has opened itself.
+SESSION_PLUGIN = "nullfs-harness-session"
+_TAIL = 15
+
+
+class SessionHolder:
+    """A pytest plugin that only carries a session."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options; `nullfs-harness run` has the same ones."""
+    group = parser.getgroup("nullfs-harness", "checks on real kernels")
+    group.addoption("--kernel", action="append", default=[], metavar="SPEC", help="a kernel to check (see README.md)")
+    group.addoption("--expect", action="append", default=[], metavar="ERA", help="judge it as none, rootfs or isolated")
+    group.addoption("--arch", metavar="ARCH", help="the architecture, where SPEC leaves it open")
+    group.addoption("--check", action="append", default=[], metavar="ID", help="only this check")
+    group.addoption("--guest-timeout", type=float, default=120.0, metavar="S", help="seconds for a boot or a check")
+    group.addoption("--accel", choices=("auto", "kvm", "tcg"), default="auto", help="what guests run under")
+    group.addoption("--no-fork", action="store_true", help="boot anew for each check")
+    group.addoption("--evidence", type=Path, metavar="DIR", help="where the consoles go")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Open the session, and find the checks when no path is given."""
+    config.addinivalue_line("markers", "check(check): a promise of a series, tried in a guest of its own")
+    if config.option.help or config.option.version:
+        return
+    holder = config.pluginmanager.get_plugin(SESSION_PLUGIN)
+    if isinstance(holder, SessionHolder):
+        config.stash[_SESSION] = holder.session
+        return
+    if not config.option.kernel:
+        return
+    if config.args_source is not pytest.Config.ArgsSource.ARGS:
+        config.args[:] = [str(resources.directory("tests/kernel"))]
+    option = config.option
+    request = Request(
+        kernels=option.kernel,
+        expect=option.expect,
+        arch=option.arch,
+        timeout=option.guest_timeout,
+        accel=option.accel,
+        fork=not option.no_fork,
+        evidence=option.evidence,
+    )
+    stack = ExitStack()
+    config.add_cleanup(stack.close)
+    try:
+        config.stash[_SESSION] = stack.enter_context(opened(request))
+    except RequestError as error:
+        raise pytest.UsageError(str(error)) from error
+    except HarnessError as error:
+        pytest.exit(f"error: {error}", returncode=error.exit_status)
+
+
+def session_of(config: pytest.Config) -> Session | None:
+    """The session of this pytest run, if kernels were given."""
+    return config.stash.get(_SESSION, None)
+
+
+def check_of(item: pytest.Item) -> Check | None:
+    """The check that a test function is, if it is one."""
+    mark = item.get_closest_marker("check")
+    return mark.args[0] if mark else None
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each check once for each kernel."""
+    if "column" in metafunc.fixturenames:
+        session = session_of(metafunc.config)
+        columns = session.columns if session else []
+        metafunc.parametrize("column", columns, ids=[column.kernel.label for column in columns], scope="session")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the checks out that were not asked for, and turn the due failures of older eras round."""
+    session, only = session_of(config), config.option.check
+    checks = {item: check for item in items if (check := check_of(item))}
+    if unknown := set(only) - {check.id for check in checks.values()}:
+        known = ", ".join(sorted({check.id for check in checks.values()}))
+        raise pytest.UsageError(f"no check {', '.join(sorted(unknown))}; there are: {known}")
+    kept = [item for item in items if session is not None or item not in checks]
+    if only:
+        kept = [item for item in kept if item in checks and checks[item].id in only]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
+    for item in kept:
+        if (check := checks.get(item)) and check.expected(_column(item).expect) is Verdict.FAIL:
+            reason = f"due before {check.since}; a pass would not discriminate: it proves nothing about {check.id}"
+            item.add_marker(pytest.mark.xfail(reason=reason, raises=BROKEN, strict=True))
+
+
+def _column(item: pytest.Item) -> Column:
+    column = getattr(item, "callspec").params["column"]  # noqa: B009 - not in pytest's types
+    assert isinstance(column, Column)
+    return column
+
+
+@pytest.fixture
+def guest(request: pytest.FixtureRequest, column: Column) -> Iterator[Guest]:
+    """A pristine guest of the kernel under test, which no other check has seen or will see."""
+    session, check = session_of(request.config), check_of(request.node)
+    if session is None or check is None:
+        pytest.fail("the guest fixture needs --kernel and a @check", pytrace=False)
+    with session.lab.guest(column.kernel, check.id) as running:
+        request.node.stash[_GUEST] = running
+        yield running
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
+    """A warning of the kernel fails the check that provoked it."""
+    result = yield
+    running = pyfuncitem.stash.get(_GUEST, None)
+    if running is not None and (troubles := running.troubles()):
+        raise AssertionError("the kernel complained: " + "; ".join(f"{seen.name}: {seen.line}" for seen in troubles))
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Make a result of it, and add the evidence to pytest's own report."""
+    report = yield
+    session, check = session_of(item.config), check_of(item)
+    error = call.excinfo.value if call.excinfo else None
+    decided = call.when == "call" or (call.when == "setup" and error is not None)
+    if session is None or check is None or not decided or isinstance(error, KeyboardInterrupt):
+        return report
+    result = session.record(check, _column(item), Verdict.of(error), _draft(item, call, error))
+    report.user_properties.append(("verdict", result.verdict))
+    item.stash[_RESULT] = result
+    if not result.ok:
+        report.sections.append(("promise", f"{result.promise}\n{result.patch}"))
+        report.sections.append((f"console, whole in {result.console}", result.tail))
+        report.sections.append(("just this one again", result.repeat))
+    return report
+
+
+def _draft(item: pytest.Item, call: pytest.CallInfo[None], error: BaseException | None) -> Result:
+    running = item.stash.get(_GUEST, None)
+    troubles: tuple[str, ...] = ()
+    tail = path = ""
+    if running is not None:
+        line = running.machine.console
+        tail, path = line.tail(_TAIL), str(line.path)
+        troubles = tuple(f"{seen.name}: {seen.line}" for seen in running.troubles())
+    elif isinstance(error, GuestError) and error.log is not None:
+        path = str(error.log)
+        tail = console.tail_of(error.log, _TAIL)
+    return Result("", "", "", "", "", "", "", False, round(call.duration, 3), _reason(error), troubles, tail, path)  # noqa: FBT003
+
+
+def _reason(error: BaseException | None) -> str:
+    if error is None:
+        return ""
+    if isinstance(error, pytest.skip.Exception):
+        return str(error.msg)
+    if isinstance(error, HarnessError):
+        return f"{error.what}: {error.cause}" if error.cause else error.what
+    return str(error) or type(error).__name__

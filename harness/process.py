@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Every child process of the harness is started here: reaped always, dying with its parent, logged."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from harness.deadline import Deadline
+from harness.errors import HostError
+
+log = logging.getLogger(__name__)
+
+#: Seconds a child gets between SIGTERM and SIGKILL.
+GRACE = 2.0
+
+
+def pasteable(argv: Sequence[str | Path]) -> str:
+    """The command as one would type it in a shell."""
+    return shlex.join(str(word) for word in argv)
+
+
+@contextmanager
+def spawn(
+    argv: Sequence[str | Path],
+    *,
+    pass_fds: Sequence[int] = (),
+    stdin: int | IO[bytes] = subprocess.DEVNULL,
+    stdout: int | IO[bytes] = subprocess.DEVNULL,
+    stderr: int | IO[bytes] = subprocess.DEVNULL,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start ``argv`` and take it away again when the block is left, however it is left.
+
+    The child is made by setpriv(1) of util-linux, so that the kernel kills it when we die, even by
+    SIGKILL (prctl(2), PR_SET_PDEATHSIG). A terminal's Ctrl-C reaches us only: the child is in a
+    session of its own. Raises HostError if the program is not there.
+    """
+    log.debug("run: %s", pasteable(argv))
+    try:
+        child = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "--", *(str(word) for word in argv)],
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=pass_fds,
+            cwd=cwd,
+            env=env,
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        raise HostError("setpriv is not installed", hint="apt-get install util-linux") from error
+    try:
+        yield child
+    finally:
+        stop(child)
+
+
+def stop(child: subprocess.Popen[bytes]) -> int:
+    """End ``child`` and its process group, politely first, and reap it. Returns its status."""
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+    for stream in (child.stdin, child.stdout, child.stderr):
+        if stream is not None:
+            stream.close()
+    return child.returncode
+
+
+def run(
+    argv: Sequence[str | Path],
+    deadline: Deadline,
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    merge: bool = False,
+) -> subprocess.CompletedProcess[str]:
+    """Run ``argv`` to its end and return what it printed, whatever its exit status.
+
+    With ``merge``, stderr is in ``stdout`` too. Raises HostError when the deadline passes.
+    """
+    stderr = subprocess.STDOUT if merge else subprocess.PIPE
+    with spawn(argv, stdout=subprocess.PIPE, stderr=stderr, cwd=cwd, env=env) as child:
+        try:
+            out, err = child.communicate(timeout=deadline.left())
+        except subprocess.TimeoutExpired as error:
+            raise HostError(
+                f"{argv[0]} did not end within {deadline.seconds:.0f} s", cause=pasteable(argv)
+            ) from error
+    return subprocess.CompletedProcess(
+        [str(word) for word in argv], child.returncode, out.decode(errors="replace"), (err or b"").decode(errors="replace")
+    )

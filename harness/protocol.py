@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The channel between host and agent: frames on the console line, and the messages inside them.
+
+The other end is initramfs/wire.h (frames) and initramfs/agent.c (messages). Kernel messages come on the
+same line at any moment, also in the middle of a frame; ``Demultiplexer`` takes the two apart again.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+#: As in initramfs/wire.h, in bytes.
+MESSAGE_MAX = 48 * 1024
+#: What one OP_CALL may have as data, in bytes (DATA_MAX in initramfs/agent.c).
+DATA_MAX = 64 * 1024
+
+BEGIN, END = b"\xc0", b"\xc1"
+_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_WIRE = bytes(range(0x80, 0xC0))
+_TO_WIRE = bytes.maketrans(_BASE64, _WIRE)
+_FROM_WIRE = bytes.maketrans(_WIRE, _BASE64)
+
+# ASCII, whole UTF-8 characters (a lead byte and its continuations), frame marks, frame data.
+_TOKEN = re.compile(
+    rb"(?P<text>(?:[\x00-\x7f]|[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3})+)"
+    rb"|(?P<data>[\x80-\xbf]+)|(?P<mark>[\xc0\xc1])|(?P<other>.)",
+    re.DOTALL,
+)
+# The beginning of a UTF-8 character at the end of what has been read so far.
+_CUT = re.compile(rb"(?:[\xc2-\xdf]|[\xe0-\xef][\x80-\xbf]?|[\xf0-\xf4][\x80-\xbf]{0,2})\Z")
+
+
+class Op(IntEnum):
+    """What the host asks for."""
+
+    CALL = 0
+    SPAWN = 1
+    REPEAT = 2
+
+
+class Say(IntEnum):
+    """What the agent says. Not the numbers of Op: a request that a terminal echoes must not pass for an answer."""
+
+    RESULT = 16
+    READY = 17
+    HELLO = 18
+    GONE = 19
+    DAMAGED = 20
+
+
+_HEADER = struct.Struct("<IBB10s")
+#: Hops a route can have.
+ROUTE_MAX = 10
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message either way. ``route`` names a task: one child index for each hop from PID 1."""
+
+    id: int
+    op: int
+    route: tuple[int, ...] = ()
+    body: bytes = b""
+
+    def pack(self) -> bytes:
+        """The bytes inside a frame."""
+        return _HEADER.pack(self.id, self.op, len(self.route), bytes(self.route)) + self.body
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Message:
+        """The message in ``data``. Raises ValueError if it is too short to be one."""
+        if len(data) < _HEADER.size:
+            raise ValueError(f"a message of {len(data)} bytes")
+        number, op, hops, route = _HEADER.unpack_from(data)
+        return cls(number, op, tuple(route[: min(hops, ROUTE_MAX)]), data[_HEADER.size :])
+
+
+def encode(payload: bytes) -> bytes:
+    """The frame of ``payload``: six bits a byte, with a CRC-32 in front."""
+    checked = struct.pack("<I", zlib.crc32(payload)) + payload
+    return BEGIN + base64.b64encode(checked).rstrip(b"=").translate(_TO_WIRE) + END
+
+
+def decode(data: bytes) -> bytes:
+    """The payload of a frame's data bytes. Raises ValueError if it is damaged."""
+    text = data.translate(_FROM_WIRE)
+    try:
+        checked = base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
+    except binascii.Error as error:
+        raise ValueError(str(error)) from error
+    if len(checked) < 4 or struct.unpack_from("<I", checked)[0] != zlib.crc32(checked[4:]):
+        raise ValueError("the checksum does not fit")
+    return checked[4:]
+
+
+@dataclass
+class Demultiplexer:
+    """Takes what came over the line apart into the agent's messages and the kernel's text."""
+
+    damaged: int = 0
+    _held: bytes = b""
+    _frame: bytearray | None = field(default=None)
+
+    def feed(self, data: bytes) -> tuple[list[Message], bytes]:
+        """The messages that ``data`` completes, and the text in it. Damaged frames are counted, not returned."""
+        data = self._held + data
+        self._held = b""
+        if cut := _CUT.search(data):
+            self._held, data = cut.group(), data[: cut.start()]
+        messages: list[Message] = []
+        text = bytearray()
+        for token in _TOKEN.finditer(data):
+            kind, value = token.lastgroup, token.group()
+            if kind == "data" and self._frame is not None:
+                self._frame += value
+            elif value == BEGIN:
+                self.damaged += self._frame is not None
+                self._frame = bytearray()
+            elif value == END:
+                self._finish(messages)
+            else:
+                text += value
+        return messages, bytes(text)
+
+    def _finish(self, messages: list[Message]) -> None:
+        if self._frame is None:
+            return
+        try:
+            messages.append(Message.unpack(decode(bytes(self._frame))))
+        except ValueError:
+            self.damaged += 1
+        self._frame = None
+
+
+class Out:
+    """An output buffer of a call: ``size`` bytes, ``value`` afterwards.
+
+    ``start`` is what it holds before; ``limit`` says that the call's result is the number of good bytes.
+    """
+
+    def __init__(self, size: int, start: bytes = b"", *, limit: bool = False) -> None:
+        self.size = size
+        self.start = start
+        self.limit = limit
+        self.value = b""
+
+
+@dataclass(frozen=True)
+class Ref:
+    """An argument that is the result of an earlier call of the same batch."""
+
+    call: int
+
+
+@dataclass(frozen=True)
+class Pointers:
+    """A structure with pointers in it: ``data``, and for each offset in ``at`` the bytes it shall point to."""
+
+    data: bytes
+    at: tuple[tuple[int, bytes], ...]
+
+
+Argument = int | str | bytes | Out | Ref | Pointers
+
+_BATCH = struct.Struct("<HHHHII")
+_CALL = struct.Struct("<I6s6x6Q")
+_SLICE = struct.Struct("<III")
+_NO_LIMIT = 0xFFFFFFFF
+_PLAIN, _DATA, _RESULT = 0, 1, 2
+
+
+class Batch:
+    """System calls that go over in one message and are done one after the other in one task."""
+
+    def __init__(self) -> None:
+        self._calls: list[bytes] = []
+        self._pointers: list[int] = []
+        self._slices: list[tuple[Out, int, int]] = []
+        self._given = bytearray()
+
+    def add(self, number: int, arguments: Sequence[Argument]) -> Ref:
+        """Add system call ``number``; a str is a path, bytes are a buffer, both are passed by address."""
+        kinds, values = bytearray(6), [0] * 6
+        for place, argument in enumerate(arguments):
+            kinds[place], values[place] = self._argument(argument)
+        self._calls.append(_CALL.pack(number, bytes(kinds), *values))
+        return Ref(len(self._calls) - 1)
+
+    def _argument(self, argument: Argument) -> tuple[int, int]:
+        if isinstance(argument, int):
+            return _PLAIN, argument & 0xFFFFFFFFFFFFFFFF
+        if isinstance(argument, Ref):
+            return _RESULT, argument.call
+        if isinstance(argument, Out):
+            at = self._place(argument.start.ljust(argument.size, b"\0"))
+            self._slices.append((argument, at, len(self._calls) if argument.limit else _NO_LIMIT))
+            return _DATA, at
+        if isinstance(argument, Pointers):
+            data = bytearray(argument.data)
+            places = [(offset, self._place(target)) for offset, target in argument.at]
+            for offset, target_at in places:
+                struct.pack_into("<Q", data, offset, target_at)
+            at = self._place(bytes(data))
+            self._pointers += [at + offset for offset, _ in places]
+            return _DATA, at
+        data = bytearray(argument.encode() + b"\0" if isinstance(argument, str) else argument)
+        return _DATA, self._place(bytes(data))
+
+    def _place(self, data: bytes) -> int:
+        self._given += bytes(-len(self._given) % 16)  # structures want their alignment
+        at = len(self._given)
+        self._given += data
+        return at
+
+    def pack(self) -> bytes:
+        """The body of an Op.CALL. Raises ValueError if it is too much for one message."""
+        given = bytes(self._given).rstrip(b"\0")  # the agent fills up with zeroes
+        slices = b"".join(_SLICE.pack(at, out.size, limit) for out, at, limit in self._slices)
+        body = (
+            _BATCH.pack(
+                len(self._calls), len(self._pointers), len(self._slices), 0, len(given), len(self._given)
+            )
+            + b"".join(self._calls)
+            + struct.pack(f"<{len(self._pointers)}I", *self._pointers)
+            + slices
+            + given
+        )
+        if len(self._given) > DATA_MAX or len(body) + _HEADER.size > MESSAGE_MAX:
+            raise ValueError(f"{len(self._given)} bytes of data are too much for one message")
+        return body
+
+    def unpack(self, body: bytes) -> list[int]:
+        """What the calls returned (negative errno as the kernel gives it); fills the ``Out`` buffers."""
+        if len(body) < 8 * len(self._calls):
+            raise ValueError(f"the agent refused the batch: {struct.unpack_from('<q', body)[0]}")
+        results = list(struct.unpack_from(f"<{len(self._calls)}q", body))
+        at = 8 * len(self._calls)
+        for out, _, _ in self._slices:
+            (length,) = struct.unpack_from("<I", body, at)
+            out.value = body[at + 4 : at + 4 + length]
+            at += 4 + length
+        return results

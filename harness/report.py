@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Renderings of a run: the table, the closing words, a failure in full, JUnit. All pure functions of the results."""
+
+from __future__ import annotations
+
+from collections import Counter
+from xml.etree import ElementTree as ET
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from rich.table import Table
+from rich.text import Text
+
+from harness.errors import HarnessError
+from harness.results import KernelFacts, Result, Run
+from harness.series import patch
+
+#: What a cell of the table says, and how it looks.
+_CELLS = {
+    "pass": ("pass", "green"),
+    "skip": ("skip", "yellow"),
+    "due": ("fails, as due", "dim"),
+    "fail": ("FAIL", "bold red"),
+    "crash": ("CRASH", "bold red"),
+    "timeout": ("TIMEOUT", "bold red"),
+    "error": ("ERROR", "bold magenta"),
+    "indiscriminate": ("PASSES?", "bold red"),
+    "warn": ("WARN", "bold red"),
+}
+
+
+def cell(result: Result) -> str:
+    """The key of a result's cell."""
+    if result.indiscriminate:
+        return "indiscriminate"
+    if result.troubles and result.verdict in ("pass", "fail"):
+        return "warn"
+    if result.ok and result.verdict == "fail":
+        return "due"
+    return result.verdict
+
+
+def table(run: Run) -> Table:
+    """Checks down, kernels across."""
+    out = Table(show_edge=False, pad_edge=False, header_style="bold")
+    out.add_column("check", no_wrap=True)
+    for kernel in run.kernels:
+        out.add_column(f"{kernel.release}\n{kernel.arch}, judged as {kernel.expect}")
+    cells = {(result.check, result.kernel): result for result in run.results}
+    for name in dict.fromkeys(result.check for result in run.results):
+        row = [Text(name)]
+        for kernel in run.kernels:
+            result = cells.get((name, kernel.label))
+            row.append(Text(*_CELLS[cell(result)]) if result else Text("-"))
+        out.add_row(*row)
+    return out
+
+
+def closing(run: Run) -> str:
+    """What a maintainer can act on, in a few lines."""
+    lines = []
+    for kernel in run.kernels:
+        mine = [result for result in run.results if result.kernel == kernel.label]
+        counts = Counter(cell(result) for result in mine)
+        bad = [result for result in mine if not result.ok]
+        said = ", ".join(f"{count} {_CELLS[key][0].lower().rstrip('?')}" for key, count in counts.most_common())
+        lines.append(f"{kernel.release} ({kernel.arch}, {kernel.accel or 'not booted'}): {said or 'nothing ran'}.")
+        lines += [f"  while booting: {trouble}" for trouble in kernel.boot_troubles]
+        for reason, names in _grouped(mine, "skip").items():
+            lines.append(f"  skipped {', '.join(names)}: {reason}")
+        for result in bad:
+            lines.append(f"  {_CELLS[cell(result)][0]} {result.check} ({_short(result)}): {_first(result)}")
+    lines.append(verdict(run))
+    return "\n".join(lines)
+
+
+def verdict(run: Run) -> str:
+    """The last sentence."""
+    if not run.results:
+        return "No check ran."
+    errors = [result for result in run.failed if result.verdict == "error"]
+    if errors and len(errors) == len(run.failed):
+        return f"{len(errors)} checks could not be judged: the host failed, not the kernel."
+    if run.failed:
+        patches = ", ".join(sorted({_short(result) for result in run.failed}))
+        return (
+            f"{len(run.failed)} of {len(run.results)} results are not as they should be; look at {patches} first. "
+            f"Once more, just the first: {run.failed[0].repeat}"
+        )
+    isolated = [kernel.release for kernel in run.kernels if kernel.expect == "isolated"]
+    older = [kernel.release for kernel in run.kernels if kernel.expect != "isolated"]
+    parts = []
+    if isolated:
+        parts.append(f"{_and(isolated)} keep{'s' * (len(isolated) == 1)} every promise that was tried")
+    if older:
+        parts.append(f"{_and(older)} break{'s' * (len(older) == 1)} exactly those that came later, so the checks can tell")
+    return "; ".join(parts) + "."
+
+
+def _and(words: list[str]) -> str:
+    words = list(dict.fromkeys(words))
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
+
+
+def _grouped(results: list[Result], verdict_: str) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for result in results:
+        if result.verdict == verdict_:
+            groups.setdefault(result.reason, []).append(result.check)
+    return groups
+
+
+def _first(result: Result) -> str:
+    lines = (result.troubles[:1] or (result.reason,))[0].splitlines() or [result.verdict]
+    return "passed where it must fail: it does not discriminate" if result.indiscriminate else lines[0]
+
+
+def _short(result: Result) -> str:
+    return result.patch.partition(":")[0]
+
+
+def failure(result: Result, run: Run) -> str:
+    """One result that is not as it should be, with all that is needed to go on."""
+    kernel = next(kernel for kernel in run.kernels if kernel.label == result.kernel)
+    environment = Environment(
+        loader=PackageLoader("harness"),
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701 - plain text for a terminal
+        keep_trailing_newline=True,
+    )
+    headline = f"{_CELLS[cell(result)][0]} {result.check} on {kernel.release} ({kernel.arch})"
+    return environment.get_template("failure.txt.j2").render(
+        result=result, kernel=kernel, headline=headline, link=_link(result)
+    )
+
+
+def _link(result: Result) -> str:
+    name, _, rest = result.patch.partition(" ")
+    try:
+        return patch(f"{name}/{rest.partition('/')[0]}").link
+    except HarnessError:
+        return ""
+
+
+def junit(run: Run) -> str:
+    """JUnit XML, one suite a kernel; a due failure is a passed test case, an indiscriminate pass a failed one."""
+    root = ET.Element("testsuites", name="nullfs-harness", time=str(run.seconds))
+    for kernel in run.kernels:
+        root.append(_suite(kernel, [result for result in run.results if result.kernel == kernel.label]))
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _suite(kernel: KernelFacts, results: list[Result]) -> ET.Element:
+    errors = [result for result in results if result.verdict == "error"]
+    suite = ET.Element(
+        "testsuite",
+        name=kernel.label,
+        tests=str(len(results)),
+        failures=str(sum(not result.ok for result in results) - len(errors)),
+        errors=str(len(errors)),
+        skipped=str(sum(result.verdict == "skip" for result in results)),
+        time=f"{sum(result.seconds for result in results):.3f}",
+    )
+    for result in results:
+        case = ET.SubElement(suite, "testcase", classname=kernel.label, name=result.check, time=str(result.seconds))
+        if result.verdict == "skip":
+            ET.SubElement(case, "skipped", message=_printable(result.reason))
+        elif not result.ok:
+            kind = "error" if result.verdict == "error" else "failure"
+            body = ET.SubElement(case, kind, message=_printable(_first(result)), type=cell(result))
+            body.text = _printable("\n".join((result.promise, result.patch, result.reason, result.tail, result.repeat)))
+        ET.SubElement(case, "system-out").text = result.console
+    return suite
+
+
+def _printable(text: str) -> str:
+    # XML 1.0 has no place for control characters, and consoles do have them.
+    return "".join(char if char in "\n\t" or char >= " " else "?" for char in text)

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Results are data first. What ``--json`` writes is ``Run.to_json``; README.md has the schema."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+#: Raised when a field changes its meaning or goes; a new field does not change it.
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class KernelFacts:
+    """One column of the table."""
+
+    label: str
+    spec: str
+    image: str
+    arch: str
+    release: str
+    #: What the kernel was judged by.
+    expect: str
+    accel: str = ""
+    accel_why: str = ""
+    #: Trouble of the boot itself: "name: line".
+    boot_troubles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    """One check on one kernel."""
+
+    check: str
+    promise: str
+    patch: str
+    since: str
+    kernel: str
+    verdict: str
+    expected: str
+    #: As expected, or skipped with a reason.
+    ok: bool
+    seconds: float
+    #: What was expected and seen, or why it was skipped.
+    reason: str = ""
+    #: Unexpected warnings of the kernel: "name: line".
+    troubles: tuple[str, ...] = ()
+    #: The last lines of the console, where the result is not ok.
+    tail: str = ""
+    console: str = ""
+    repeat: str = ""
+
+    @property
+    def indiscriminate(self) -> bool:
+        """Passed on a kernel that does not keep the promise: such a check proves nothing."""
+        return self.verdict == "pass" and self.expected == "fail"
+
+
+@dataclass
+class Run:
+    """All of it."""
+
+    kernels: list[KernelFacts] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
+    started: str = ""
+    seconds: float = 0.0
+    harness: str = ""
+    qemu: str = ""
+    host: str = ""
+
+    @property
+    def failed(self) -> list[Result]:
+        """What is not as it should be."""
+        return [result for result in self.results if not result.ok]
+
+    def to_json(self) -> str:
+        """The document that ``--json`` writes."""
+        return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Run:
+        """Read such a document back. Raises ValueError for another schema."""
+        data: dict[str, Any] = json.loads(text)
+        if data.pop("schema", None) != SCHEMA:
+            raise ValueError(f"not a result file of schema {SCHEMA}")
+        kernels = [KernelFacts(**_tuples(row)) for row in data.pop("kernels")]
+        results = [Result(**_tuples(row)) for row in data.pop("results")]
+        return cls(kernels, results, **data)
+
+
+def _tuples(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One run of checks: which kernels, what each is judged by, and where its evidence goes."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from harness import __version__, arch, cache, kernel, process, qemu
+from harness.checks import Check, Era, Verdict
+from harness.deadline import Deadline
+from harness.errors import RequestError
+from harness.kernel import Kernel
+from harness.lab import Lab
+from harness.results import KernelFacts, Result, Run
+
+#: Seconds for the download of everything that a run needs.
+FETCH = 1800.0
+#: Evidence directories that are kept in the cache.
+KEPT = 10
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for, in the words of the command line. ``expect``: none, one for all, or one for each."""
+
+    kernels: Sequence[str]
+    expect: Sequence[str] = ()
+    arch: str | None = None
+    timeout: float = 120.0
+    accel: str = "auto"
+    fork: bool = True
+    evidence: Path | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A kernel and the era by which it is judged."""
+
+    kernel: Kernel
+    expect: Era
+
+
+class Session:
+    """Makes guests for checks and keeps their results."""
+
+    def __init__(self, request: Request, columns: list[Column], lab: Lab) -> None:
+        self.request = request
+        self.columns = columns
+        self.lab = lab
+        self.run = Run(
+            started=datetime.now(UTC).isoformat(timespec="seconds"),
+            harness=__version__,
+            host=f"{platform.machine()} Linux {platform.release()}, {os.cpu_count()} CPUs",
+        )
+        self._begun = time.monotonic()
+
+    def finish(self) -> Run:
+        """All that is known now."""
+        self.run.seconds = round(time.monotonic() - self._begun, 2)
+        self.run.kernels = [self._facts(column) for column in self.columns]
+        machine = self.columns[0].kernel.arch
+        version = process.run([qemu.program(machine), "--version"], Deadline.after(20)).stdout
+        self.run.qemu = version.splitlines()[0] if version else ""
+        return self.run
+
+    def _facts(self, column: Column) -> KernelFacts:
+        accel = self.lab.accels.get(column.kernel.arch.name)
+        return KernelFacts(
+            label=column.kernel.label,
+            spec=column.kernel.spec,
+            image=str(column.kernel.image),
+            arch=column.kernel.arch.name,
+            release=column.kernel.release,
+            expect=str(column.expect),
+            accel=accel.name if accel else "",
+            accel_why=accel.why if accel else "",
+            boot_troubles=tuple(f"{seen.name}: {seen.line}" for seen in self.lab.boot_troubles(column.kernel)),
+        )
+
+    def record(self, check: Check, column: Column, verdict: Verdict, result: Result) -> Result:
+        """Keep a result; what it is about is filled in here."""
+        expected = check.expected(column.expect)
+        full = replace(
+            result,
+            check=check.id,
+            promise=check.promise,
+            patch=check.patch,
+            since=str(check.since),
+            kernel=column.kernel.label,
+            verdict=str(verdict),
+            expected=str(expected),
+            ok=verdict in (expected, Verdict.SKIP) and not result.troubles,
+            repeat=self.repeat(check, column),
+        )
+        self.run.results.append(full)
+        return full
+
+    def repeat(self, check: Check, column: Column) -> str:
+        """The command that runs just this check on just this kernel."""
+        words = ["python3", "-m", "harness", "run", "--kernel", column.kernel.spec]
+        words += ["--arch", column.kernel.arch.name, "--expect", str(column.expect), "--check", check.id]
+        return shlex.join(words)
+
+
+def columns(request: Request, deadline: Deadline) -> list[Column]:
+    """The kernels that ``request`` names. Raises RequestError, HostError."""
+    wanted = arch.by_name(request.arch) if request.arch else None
+    if len(request.expect) not in (0, 1, len(request.kernels)):
+        raise RequestError(
+            f"{len(request.kernels)} kernels and {len(request.expect)} --expect",
+            hint="give --expect once for all kernels, or once for each",
+        )
+    expect = list(request.expect) or ["isolated"]
+    if len(expect) == 1:
+        expect *= len(request.kernels)
+    for word in expect:
+        _era(word, (0, 0))  # a wrong word is found before anything is fetched
+    found = [
+        Column(found, _era(word, found.version))
+        for spec, word in zip(request.kernels, expect, strict=True)
+        for found in kernel.resolve(spec, wanted, deadline)
+    ]
+    labels = [column.kernel.label for column in found]
+    if twice := next((label for label in labels if labels.count(label) > 1), None):
+        raise RequestError(f"two kernels are both {twice}", hint="give each kernel once")
+    return found
+
+
+def _era(word: str, version: tuple[int, int]) -> Era:
+    if word == "auto":
+        return Era.of(version)
+    try:
+        return Era[word.upper()]
+    except KeyError:
+        known = ", ".join(str(era) for era in Era)
+        raise RequestError(f"{word!r} is not an era", hint=f"--expect takes one of: {known}; or auto, for what the release number says") from None
+
+
+@contextmanager
+def opened(request: Request) -> Iterator[Session]:
+    """A session, whose scratch is gone when the block is left; the evidence stays. Raises RequestError, HostError."""
+    found = columns(request, Deadline.after(FETCH))
+    for name in {column.kernel.arch.name for column in found}:
+        qemu.program(arch.by_name(name))
+    with cache.scratch("run") as scratch:
+        evidence = request.evidence or _evidence()
+        yield Session(
+            request, found, Lab(evidence, scratch, request.timeout, request.accel, request.fork)
+        )
+
+
+def _evidence() -> Path:
+    runs = cache.directory("runs")
+    for old in sorted(path for path in runs.iterdir() if path.is_dir())[: -KEPT + 1]:
+        shutil.rmtree(old, ignore_errors=True)
+    with cache.writing(runs):
+        path = runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
+        path.mkdir()
+    return path

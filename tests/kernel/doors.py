@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the checks of the doors and of PID 1's leave share: jails, cores, helpers. No checks here."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import pytest
+
+from harness import abi, corefile
+from harness.guest import Guest
+from harness.protocol import Out
+from harness.task import GuestFile, Task
+
+UNSHARED = "Pid 1 stopped sharing filesystem state"
+#: WCOREDUMP() of a wait status.
+CORED = 0x80
+#: The release that brought core sockets (fs/coredump.c).
+CORE_SOCKETS = (6, 16)
+
+
+def unshared_lines(guest: Guest) -> int:
+    """How often the kernel has said it since the last look at its log."""
+    return sum(UNSHARED in line for line in guest.log())
+
+
+def jailed(guest: Guest, *directories: str) -> Task:
+    """A child whose root is /jail, where every one of ``directories`` (in PID 1's root too) has a decoy."""
+    for directory in directories:
+        guest.makedirs(directory)
+    guest.makedirs("/jail", *(f"/jail{directory}" for directory in directories))
+    child = guest.spawn()
+    child.chroot("/jail")
+    return child
+
+
+def allow_core(task: Task) -> None:
+    """No limit on its core files."""
+    task.call("prlimit64", 0, abi.RLIMIT_CORE, abi.RLIM_INFINITY.to_bytes(8, "little") * 2, 0)
+
+
+def lose_privilege(task: Task, uid: int = 1000) -> None:
+    """Become another user, which leaves the task as dumpable as fs.suid_dumpable says (kernel/cred.c)."""
+    task.call("setresgid", uid, uid, uid)
+    task.call("setresuid", uid, uid, uid)
+
+
+@dataclass(frozen=True)
+class Dump:
+    """A process that has died, and what came of it."""
+
+    task: Task
+    cored: bool
+    #: Its core file as PID 1's root has it, and as the jail has it.
+    outside: bool
+    inside: bool
+
+
+def dump_suid(guest: Guest) -> Dump:
+    """Let a jailed process that changed its user die, with an absolute core_pattern."""
+    child = jailed(guest, "/cores")
+    guest.write_file("/proc/sys/fs/suid_dumpable", "2")
+    guest.write_file("/proc/sys/kernel/core_pattern", "/cores/core")
+    guest.write_file("/proc/sys/kernel/core_uses_pid", "0")
+    allow_core(child)
+    lose_privilege(child)
+    child.kill_self(abi.SIGSEGV)
+    cored = bool(guest.wait(child) & CORED)
+    return Dump(child, cored, guest.exists("/cores/core"), guest.exists("/jail/cores/core"))
+
+
+def read_core(task: Task, path: str) -> corefile.Core:
+    """The core file at ``path``, read over the wire only where a debugger would look."""
+    return corefile.read(io.BufferedReader(GuestFile(task, path), 8192))
+
+
+def die_into_helper(guest: Guest) -> tuple[Task, Task | None]:
+    """A jailed process that dies with a core helper set, and the helper, if it was started."""
+    child = jailed(guest, "/cores")
+    guest.write_file("/proc/sys/kernel/core_pattern", "|/helper %P %s")
+    guest.write_file("/proc/sys/kernel/core_pipe_limit", "1")  # so the kernel waits for the helper
+    allow_core(child)
+    child.start_dying(abi.SIGSEGV)
+    return child, guest.caller(unless=child)
+
+
+def load_into_helper(guest: Guest) -> Task | None:
+    """A jailed process that asks for a missing protocol, and the module loader, if it was started."""
+    guest.write_file("/proc/sys/kernel/modprobe", "/helper")
+    child = jailed(guest, "/cores")
+    asking = child.start("socket", abi.AF_AX25, abi.SOCK_STREAM, 0)  # net/socket.c: request_module("net-pf-3")
+    return guest.caller(unless=asking)
+
+
+class Listener:
+    """A process that listens where core sockets are sent to; it waits, nobody else does."""
+
+    def __init__(self, task: Task, path: str) -> None:
+        self.task = task
+        self.fd = task.call("socket", abi.AF_UNIX, abi.SOCK_STREAM, 0)
+        address = abi.sockaddr_un(path)
+        task.call("bind", self.fd, address, len(address))
+        task.call("listen", self.fd, 4)
+        self.accepting = task.start("accept4", self.fd, 0, 0, 0)
+
+    def peer(self, connection: int) -> int:
+        """The pid at the other end (SO_PEERCRED, unix(7))."""
+        out, size = Out(12), Out(4, (12).to_bytes(4, "little"))
+        self.task.call("getsockopt", connection, abi.SOL_SOCKET, abi.SO_PEERCRED, out, size)
+        return int.from_bytes(out.value[:4], "little")
+
+    def receive(self, connection: int, size: int) -> bytes:
+        """The first bytes that came."""
+        out = Out(size, limit=True)
+        self.task.call("recvfrom", connection, out, size, 0x100, 0, 0)  # MSG_WAITALL
+        return out.value
+
+
+def need_core_sockets(guest: Guest) -> None:
+    """Skip where the kernel is older than core sockets."""
+    if guest.kernel.version < CORE_SOCKETS:
+        pytest.skip("core sockets came with 6.16")
+
+
+@dataclass(frozen=True)
+class Call:
+    """A process that died with a core socket set, and who was called."""
+
+    child: Task
+    #: In PID 1's root, and in the jail; only one that was called may be asked for more.
+    outside: Listener
+    inside: Listener
+
+    @property
+    def called(self) -> tuple[bool, bool]:
+        """Whether a connection came to the one in PID 1's root, and to the one in the jail."""
+        return self.outside.accepting.ended, self.inside.accepting.ended
+
+
+def die_into_socket(guest: Guest) -> Call:
+    """Let a jailed process die with a core socket set; listeners at its path are in PID 1's root and in the jail."""
+    child = jailed(guest, "/run")
+    inmate = guest.spawn()
+    inmate.chroot("/jail")
+    call = Call(child, Listener(guest.spawn(), "/run/core.sock"), Listener(inmate, "/run/core.sock"))
+    guest.write_file("/proc/sys/kernel/core_pattern", "@/run/core.sock")
+    guest.write_file("/proc/sys/kernel/core_pipe_limit", "1")  # so the kernel waits for the listener to hang up
+    allow_core(child)
+    child.start_dying(abi.SIGSEGV)
+    guest.channel.wait_for(lambda: child.ended or any(call.called))
+    return call

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""D. The doors that must stay open: what the kernel does in PID 1's root for others, tried from inside a jail."""
+
+from __future__ import annotations
+
+import stat
+
+from doors import die_into_helper, die_into_socket, dump_suid, load_into_helper, need_core_sockets, read_core
+
+from harness import abi, corefile
+from harness.checks import check
+from harness.guest import Guest
+from harness.initramfs import Entry, unpack_entries
+from harness.task import Task
+
+
+@check("core-suid", "a core of a process that changed its user lies in PID 1's root, whole", patch="kthread-nullfs-v2/8")
+def test_core_suid(guest: Guest) -> None:
+    dump = dump_suid(guest)
+    assert (dump.cored, dump.outside, dump.inside) == (True, True, False)
+    written = guest.statx("/cores/core")
+    assert (written.uid, stat.S_IMODE(written.mode)) == (0, 0o600)
+    core = read_core(guest, "/cores/core")
+    assert (core.machine, core.pid, core.signal) == (guest.arch.elf_machine, dump.task.pid, abi.SIGSEGV)
+    assert core.notes >= corefile.NEEDED_NOTES
+    assert core.memory > 0
+
+
+def as_pid1(guest: Guest, helper: Task) -> None:
+    """A helper is in PID 1's root and mounts, but what it does to its own state stays its own."""
+    assert helper.statx("/") == guest.statx("/")
+    assert helper.readlink("/proc/self/cwd") == "/"
+    assert helper.readlink("/proc/self/ns/mnt") == guest.readlink("/proc/self/ns/mnt")
+    before = guest.file_system_state(1)
+    helper.umask(0o123)
+    helper.chroot("/tmp")
+    assert guest.file_system_state(1) == before
+
+
+@check("core-pipe", "a core helper runs in PID 1's root and mounts, with a state of its own, and gets the core", patch="kthread-nullfs-v2/18")
+def test_core_pipe(guest: Guest) -> None:
+    child, helper = die_into_helper(guest)
+    assert helper is not None, "the kernel did not start it"
+    assert guest.caller_argv == ("/helper", str(child.pid), str(abi.SIGSEGV))
+    assert helper.read_some(0, 4) == b"\x7fELF"
+    as_pid1(guest, helper)
+
+
+@check("modprobe", "the module loader runs in PID 1's root and mounts, with a state of its own", patch="kthread-nullfs-v2/18")
+def test_modprobe(guest: Guest) -> None:
+    helper = load_into_helper(guest)
+    assert helper is not None, "the kernel did not start it"
+    assert guest.caller_argv[-1] == "net-pf-3"
+    as_pid1(guest, helper)
+
+
+@check("core-socket", "a core is sent to the listener in PID 1's root, not to the one in the jail", patch="kthread-nullfs-v2/14")
+def test_core_socket(guest: Guest) -> None:
+    need_core_sockets(guest)
+    call = die_into_socket(guest)
+    assert call.called == (True, False)
+    connection = call.outside.accepting.result()
+    assert call.outside.receive(connection, 4) == b"\x7fELF"
+    assert call.outside.peer(connection) == call.child.pid
+
+
+def seen(guest: Guest, entry: Entry) -> list[Entry]:
+    """What the guest has in an entry's place, at each of its names, in the same words."""
+    found = []
+    for name in entry.names:
+        now = guest.statx(name)
+        body = b""
+        if stat.S_ISREG(now.mode):
+            body = guest.read_file(name)
+        elif stat.S_ISLNK(now.mode):
+            body = guest.readlink(name).encode()
+        assert stat.S_ISDIR(now.mode) or now.nlink == len(entry.names), name
+        found.append(Entry(entry.path, now.mode, now.uid, now.gid, now.mtime, now.rdev, body, entry.links))
+    return found
+
+
+@check("initramfs", "files of every kind, from packed archives one behind the other, are unpacked bit for bit", patch="kthread-nullfs-v2/13")
+def test_initramfs(guest: Guest) -> None:
+    last = {entry.path: entry for entry in unpack_entries()}  # a later archive replaces what an earlier one brought
+    for entry in last.values():
+        for now in seen(guest, entry):
+            assert now == entry
+    hard = next(entry for entry in last.values() if entry.links)
+    assert len({guest.statx(name).ino for name in hard.names}) == 1
+    assert set(guest.listdir("/unpack")) == {
+        path.split("/")[2] for entry in last.values() for path in entry.names if path.count("/") > 1
+    }

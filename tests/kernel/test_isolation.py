@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A. The isolation itself: kernel threads are in a private, sealed nullfs."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness import abi
+from harness.checks import Era, check
+from harness.guest import Guest
+from harness.protocol import Out
+from harness.task import SyscallError, Task
+
+KTHREADD = "/proc/2/root"
+ISOLATED = Era.ISOLATED
+
+
+def type_of(task: Task, path: str) -> int | None:
+    """The type of the file system at ``path``; None if the task whose path it is has ended."""
+    try:
+        return task.statfs(path).type
+    except SyscallError:
+        return None
+
+
+@check("boot", "the kernel reaches PID 1 without a warning", patch="kthread-nullfs-v2/22")
+def test_boot(guest: Guest) -> None:
+    assert guest.boot_troubles() == []
+    assert guest.getpid() == 1
+
+
+@check("root", "every kernel thread's root is a nullfs, PID 1's is not", patch="kthread-nullfs-v2/22", since=ISOLATED)
+def test_root(guest: Guest) -> None:
+    assert guest.statfs("/proc/1/root").type != abi.NULL_FS_MAGIC
+    assert guest.statfs(KTHREADD).type == abi.NULL_FS_MAGIC
+    kthreads = guest.kthreads()
+    assert len(kthreads) > 10
+    outside = {
+        kthread.name: hex(kind)
+        for kthread in kthreads
+        if (kind := type_of(guest, f"/proc/{kthread.pid}/root")) not in (abi.NULL_FS_MAGIC, None)
+    }
+    # It makes the nodes of /dev, in a devtmpfs of its own (drivers/base/devtmpfs.c).
+    assert set(outside) == {"kdevtmpfs"}
+
+
+@check("fsid", "that nullfs is another instance than the one under the rootfs", patch="kthread-nullfs-v2/21", since=ISOLATED)
+def test_fsid(guest: Guest) -> None:
+    kthreadd = guest.statfs(KTHREADD)
+    child = guest.spawn()
+    under_rootfs = namespace_bottom(child)
+    assert (kthreadd.type, under_rootfs.type) == (abi.NULL_FS_MAGIC, abi.NULL_FS_MAGIC)
+    assert kthreadd.fsid != under_rootfs.fsid
+    fsids = {guest.statfs(f"/proc/{kthread.pid}/root").fsid for kthread in guest.kthreads()[:10] if kthread.name != "kdevtmpfs"}
+    assert fsids == {kthreadd.fsid}
+
+
+def namespace_bottom(task: Task) -> abi.Statfs:
+    """Take the rootfs away in a new mount namespace of ``task`` and look what was under it."""
+    task.unshare(abi.CLONE_NEWNS)
+    namespace = task.open("/proc/self/ns/mnt")
+    task.umount("/", abi.MNT_DETACH)
+    task.call("setns", namespace, abi.CLONE_NEWNS)  # to what is now on top (fs/namespace.c: mntns_install())
+    return task.statfs("/")
+
+
+@check("mountinfo", "a kernel thread sees no mounts, PID 1 does", patch="kthread-nullfs-v2/22", since=ISOLATED)
+def test_mountinfo(guest: Guest) -> None:
+    assert guest.read_text("/proc/1/mountinfo") != ""
+    assert guest.read_text("/proc/1/mounts") != ""
+    assert guest.read_text("/proc/2/mountinfo") == ""
+    assert guest.read_text("/proc/2/mounts") == ""
+
+
+@check("fs-umask", "PID 1's umask is not a kernel thread's", patch="kthread-nullfs-v2/17", since=ISOLATED)
+def test_umask(guest: Guest) -> None:
+    before = guest.file_system_state(2)
+    guest.umask(0o077)
+    assert guest.file_system_state(1)[2].endswith("0077")
+    assert guest.file_system_state(2) == before
+
+
+@check("fs-cwd", "a chdir() of PID 1 does not move a kernel thread", patch="kthread-nullfs-v2/17", since=ISOLATED)
+def test_cwd(guest: Guest) -> None:
+    before = guest.file_system_state(2)
+    guest.chdir("/tmp")
+    assert guest.file_system_state(1)[1] == "/tmp"
+    assert guest.file_system_state(2) == before
+
+
+@check("fs-root", "a chroot() of PID 1 does not move a kernel thread", patch="kthread-nullfs-v2/17", since=ISOLATED)
+def test_chroot(guest: Guest) -> None:
+    observer = guest.spawn()
+    before = observer.statx(KTHREADD, 0)
+    guest.chroot("/tmp")
+    assert observer.statx("/proc/1/root", 0).ino == observer.statx("/tmp").ino
+    assert observer.statx(KTHREADD, 0) == before
+
+
+@check("kcmp", "PID 1 and the kernel threads have different fs_structs, these share one", patch="kthread-nullfs-v2/17", since=ISOLATED)
+def test_kcmp(guest: Guest) -> None:
+    if guest.outcome("kcmp", 1, 1, abi.KCMP_FS, 0, 0) == "ENOSYS":
+        pytest.skip("this kernel has no kcmp() (CONFIG_KCMP)")
+    assert guest.call("kcmp", 1, 2, abi.KCMP_FS, 0, 0) != 0
+    others = [kthread for kthread in guest.kthreads() if kthread.pid != 2]
+    alone = {kthread.name for kthread in others if guest.call("kcmp", 2, kthread.pid, abi.KCMP_FS, 0, 0) != 0}
+    assert alone == {"kdevtmpfs"}
+
+
+@check("sealed-create", "nothing can be created in a kernel thread's root", patch="kthread-nullfs-v2/22", since=ISOLATED)
+def test_sealed_create(guest: Guest) -> None:
+    new = f"{KTHREADD}/new"
+    guest.write_file("/tmp/file", "x")
+    tries = {
+        "mkdir": guest.outcome("mkdirat", abi.AT_FDCWD, new, 0o755),
+        "mknod": guest.outcome("mknodat", abi.AT_FDCWD, new, abi.S_IFCHR | 0o666, 0x103),
+        "fifo": guest.outcome("mknodat", abi.AT_FDCWD, new, abi.S_IFIFO | 0o666, 0),
+        "symlink": guest.outcome("symlinkat", "/", abi.AT_FDCWD, new),
+        "link": guest.outcome("linkat", abi.AT_FDCWD, "/tmp/file", abi.AT_FDCWD, new, 0),
+        "rename": guest.outcome("renameat2", abi.AT_FDCWD, "/tmp/file", abi.AT_FDCWD, new, 0),
+        "open": guest.outcome("openat", abi.AT_FDCWD, new, abi.O_CREAT | abi.O_WRONLY, 0o644),
+    }
+    assert "ok" not in tries.values(), tries
+    # Also what needs no name, and what only touches the directory: the mount itself is read-only.
+    assert guest.outcome("utimensat", abi.AT_FDCWD, KTHREADD, 0, 0) == "EROFS"
+    assert guest.outcome("fchmodat", abi.AT_FDCWD, KTHREADD, 0o777) == "EROFS"
+    assert guest.listdir(KTHREADD) == []
+
+
+@check("sealed-mount", "nothing can be mounted on a kernel thread's root, nor taken from it", patch="kthread-nullfs-v2/22", since=ISOLATED)
+def test_sealed_mount(guest: Guest) -> None:
+    before = guest.read_text("/proc/1/mountinfo")
+    tmpfs = guest.call("fsopen", "tmpfs", 0)
+    guest.call("fsconfig", tmpfs, abi.FSCONFIG_CMD_CREATE, 0, 0, 0)
+    loose = guest.call("fsmount", tmpfs, 0, 0)
+    tree = guest.call("open_tree", abi.AT_FDCWD, KTHREADD, 0)
+    flags = abi.MOVE_MOUNT_F_EMPTY_PATH
+    tries = {
+        "mount": guest.outcome("mount", "none", KTHREADD, "tmpfs", 0, ""),
+        "bind onto": guest.outcome("mount", "/tmp", KTHREADD, "", abi.MS_BIND, ""),
+        "bind from": guest.outcome("mount", KTHREADD, "/tmp", "", abi.MS_BIND, ""),
+        "move": guest.outcome("mount", KTHREADD, "/tmp", "", abi.MS_MOVE, ""),
+        "remount": guest.outcome("mount", "", KTHREADD, "", abi.MS_REMOUNT, ""),
+        "remount bind": guest.outcome("mount", "", KTHREADD, "", abi.MS_REMOUNT | abi.MS_BIND, ""),
+        "make private": guest.outcome("mount", "", KTHREADD, "", abi.MS_PRIVATE, ""),
+        "umount": guest.outcome("umount2", KTHREADD, abi.MNT_DETACH),
+        "clone": guest.outcome("open_tree", abi.AT_FDCWD, KTHREADD, abi.OPEN_TREE_CLONE),
+        "attach": guest.outcome("move_mount", loose, "", abi.AT_FDCWD, KTHREADD, flags),
+        "attach by fd": guest.outcome("move_mount", loose, "", tree, "", flags | abi.MOVE_MOUNT_T_EMPTY_PATH),
+        "take": guest.outcome("move_mount", tree, "", abi.AT_FDCWD, "/tmp", flags),
+        "pivot": guest.outcome("pivot_root", KTHREADD, KTHREADD),
+    }
+    assert "ok" not in tries.values(), tries
+    assert guest.read_text("/proc/1/mountinfo") == before
+
+
+@check("sealed-lookup", "no lookup leads out of a kernel thread's root", patch="kthread-nullfs-v2/22", since=ISOLATED)
+def test_sealed_lookup(guest: Guest) -> None:
+    root = guest.open(KTHREADD)
+    resolves = (
+        *(0, abi.RESOLVE_NO_XDEV, abi.RESOLVE_NO_MAGICLINKS, abi.RESOLVE_NO_SYMLINKS),
+        *(abi.RESOLVE_BENEATH, abi.RESOLVE_IN_ROOT, abi.RESOLVE_CACHED),
+    )
+    for resolve in resolves:
+        for path in (".", "..", "../..", "init", "../init", "proc/1/root"):
+            found = Out(abi.Statfs.SIZE)
+            try:
+                fd = guest.call("openat2", root, path, abi.open_how(abi.O_PATH, 0, resolve), 24)
+            except SyscallError:
+                continue
+            guest.call("fstatfs", fd, found)
+            assert abi.Statfs.unpack(found.value).type == abi.NULL_FS_MAGIC, (path, resolve)
+            guest.close(fd)
+    jailed = guest.spawn()
+    jailed.chroot(KTHREADD)
+    assert jailed.listdir("/") == []
+    assert not jailed.exists("/init")
+    assert not jailed.exists("/../init")
+
+
+@check("sealed-setns", "a kernel thread's mount namespace leads to PID 1's mounts, never to its own root", patch="kthread-nullfs-v2/22", since=ISOLATED)
+def test_sealed_setns(guest: Guest) -> None:
+    kthreadd = guest.statx(KTHREADD, 0)
+    child = guest.spawn()
+    child.unshare(abi.CLONE_NEWNS)
+    child.call("setns", child.open("/proc/2/ns/mnt"), abi.CLONE_NEWNS)
+    assert child.statx("/").mnt_id == guest.statx("/").mnt_id
+    assert child.statx("/").dev != kthreadd.dev
+    child.mount("none", "/tmp", "tmpfs")
+    assert guest.statx("/tmp").mnt_id != guest.statx("/").mnt_id, "the namespace is PID 1's"
+    assert guest.statx(KTHREADD, 0) == kthreadd
+    assert guest.listdir(KTHREADD) == []

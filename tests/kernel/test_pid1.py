@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""C. PID 1 walks away: the kernel says so once, and stops to act in the file system that PID 1 has left."""
+
+from __future__ import annotations
+
+import pytest
+from doors import (
+    die_into_helper,
+    die_into_socket,
+    dump_suid,
+    load_into_helper,
+    need_core_sockets,
+    unshared_lines,
+)
+
+from harness import abi
+from harness.checks import Era, check
+from harness.guest import Guest
+from harness.task import SyscallError
+
+ISOLATED = Era.ISOLATED
+
+
+@check("warn-fs", "PID 1's unshare(CLONE_FS) is warned about, once", patch="kthread-nullfs-v2/1", since=ISOLATED)
+def test_warn_fs(guest: Guest) -> None:
+    # setns() is no way to leave: it wants an fs_struct of one's own (fs/namespace.c: mntns_install()).
+    namespace = guest.open("/proc/self/ns/mnt")
+    assert guest.outcome("setns", namespace, abi.CLONE_NEWNS) == "EINVAL"
+    assert unshared_lines(guest) == 0
+    guest.unshare(abi.CLONE_FS)
+    assert unshared_lines(guest) == 1
+    guest.unshare(abi.CLONE_FS)
+    guest.unshare(abi.CLONE_NEWNS)
+    assert guest.outcome("setns", namespace, abi.CLONE_NEWNS) == "ok"
+    assert unshared_lines(guest) == 0
+
+
+@check("warn-ns", "PID 1's unshare(CLONE_NEWNS) is warned about, once", patch="kthread-nullfs-v2/1", since=ISOLATED)
+def test_warn_ns(guest: Guest) -> None:
+    guest.unshare(abi.CLONE_NEWNS)
+    assert unshared_lines(guest) == 1
+    guest.unshare(abi.CLONE_NEWNS)
+    assert unshared_lines(guest) == 0
+
+
+def nothing_lost(guest: Guest) -> None:
+    """The kernel still acts in PID 1's root, and still notices when PID 1 itself leaves."""
+    assert unshared_lines(guest) == 0
+    _, helper = die_into_helper(guest)
+    assert helper is not None
+    assert helper.statx("/") == guest.statx("/")
+    helper.exit()
+    guest.unshare(abi.CLONE_FS)
+    assert unshared_lines(guest) == 1
+
+
+@check("silent-thread", "another thread of PID 1 may leave: no warning, nothing lost", patch="kthread-nullfs-v2/1", since=ISOLATED)
+def test_silent_thread(guest: Guest) -> None:
+    for flag in (abi.CLONE_FS, abi.CLONE_NEWNS):
+        guest.thread().unshare(flag)
+    nothing_lost(guest)
+
+
+@check("silent-child", "a child that shares PID 1's state may leave: no warning, nothing lost", patch="kthread-nullfs-v2/1", since=ISOLATED)
+def test_silent_child(guest: Guest) -> None:
+    for flag in (abi.CLONE_FS, abi.CLONE_NEWNS):
+        guest.spawn(abi.CLONE_FS).unshare(flag)
+    nothing_lost(guest)
+
+
+@check("pid-ns", "the first process of a PID namespace may leave: no warning, nothing lost", patch="kthread-nullfs-v2/1", since=ISOLATED)
+def test_pid_ns(guest: Guest) -> None:
+    for flag in (abi.CLONE_FS, abi.CLONE_NEWNS):
+        init = guest.spawn(abi.CLONE_FS | abi.CLONE_NEWPID)
+        assert init.getpid() == 1
+        init.unshare(flag)
+    nothing_lost(guest)
+
+
+@check("cut-core", "after PID 1 left, core files by absolute path are not written", patch="kthread-nullfs-v2/16", since=ISOLATED)
+def test_cut_core(guest: Guest) -> None:
+    guest.unshare(abi.CLONE_FS)
+    dump = dump_suid(guest)
+    assert (dump.cored, dump.outside, dump.inside) == (False, False, False)
+
+
+@check("cut-socket", "after PID 1 left, cores are not sent to a socket", patch="kthread-nullfs-v2/16", since=ISOLATED)
+def test_cut_socket(guest: Guest) -> None:
+    need_core_sockets(guest)
+    guest.unshare(abi.CLONE_FS)
+    assert die_into_socket(guest).called == (False, False)
+
+
+@check("cut-umh", "after PID 1 left, no usermode helper is started", patch="kthread-nullfs-v2/18", since=ISOLATED)
+def test_cut_umh(guest: Guest) -> None:
+    guest.unshare(abi.CLONE_FS)
+    _, helper = die_into_helper(guest)
+    assert helper is None, "the core helper ran"
+    assert load_into_helper(guest) is None, "the module loader ran"
+
+
+@check("cut-firmware", "after PID 1 left, a firmware request fails cleanly", patch="kthread-nullfs-v2/9", since=ISOLATED)
+def test_cut_firmware(guest: Guest) -> None:
+    guest.makedirs("/lib", "/lib/firmware")
+    for name in ("before", "after"):
+        guest.write_file(f"/lib/firmware/{name}.bin", name)
+    if not guest.load_module("test_firmware"):
+        pytest.skip("this kernel has no test_firmware to ask for firmware with (CONFIG_TEST_FIRMWARE)")
+    trigger = "/sys/devices/virtual/misc/test_firmware/trigger_async_request"
+    guest.write_file(trigger, "before.bin", 0)
+    assert guest.read_file("/dev/test_firmware") == b"before"
+    guest.unshare(abi.CLONE_FS)
+    with pytest.raises(SyscallError):
+        guest.write_file(trigger, "after.bin", 0)
+    assert not any("loaded: 5" in line for line in guest.log())

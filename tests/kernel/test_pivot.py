@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""B. pivot_root() and the rootfs: the initramfs can be left like any other root."""
+
+from __future__ import annotations
+
+import struct
+
+from harness import abi
+from harness.checks import Era, check
+from harness.guest import Guest
+from harness.protocol import Out
+from harness.task import Task
+
+ROOTFS = Era.ROOTFS
+BALLAST = 16 << 20
+
+
+def free_memory(task: Task) -> int:
+    """Bytes (struct sysinfo of linux/sysinfo.h)."""
+    info = Out(112)
+    task.call("sysinfo", info)
+    return int(struct.unpack_from("<8xQQQQQ", info.value)[4])
+
+
+def new_root(guest: Guest) -> None:
+    """A tmpfs on /new that PID 1 could live in, and PID 1's cwd in it."""
+    guest.mkdir("/new")
+    guest.mount("none", "/new", "tmpfs")
+    guest.makedirs("/new/dev", "/new/proc", "/new/tmp", "/new/initramfs")
+    guest.copy("/init", "/new/init", 0o755)
+    guest.mount("devtmpfs", "/new/dev", "devtmpfs")
+    guest.mount("proc", "/new/proc", "proc")
+    guest.chdir("/new")
+
+
+@check("pivot-initramfs", "PID 1 can pivot out of the initramfs and unmount it; its memory comes back", patch="immutable-rootfs-v2/3", since=ROOTFS)
+def test_pivot_initramfs(guest: Guest) -> None:
+    zero, ballast = guest.open("/dev/zero"), guest.open("/ballast", abi.O_WRONLY | abi.O_CREAT, 0o600)
+    written = 0
+    while written < BALLAST:
+        written += guest.call("sendfile", ballast, zero, 0, BALLAST - written)
+    guest.close(ballast)
+    new_root(guest)
+    before = free_memory(guest)
+    guest.pivot_root(".", ".")
+    guest.umount(".", abi.MNT_DETACH)
+    guest.restart()
+    assert not guest.exists("/unpack")
+    assert not guest.exists("/ballast")
+    assert "rootfs" not in guest.read_text("/proc/self/mounts")
+    assert guest.statx("/init").size > 0
+    guest.close(guest.kmsg)
+    guest.attach_log()
+    assert free_memory(guest) - before > BALLAST * 3 // 4
+
+
+@check("pivot-keep", "pivot_root() into a directory keeps the initramfs reachable there", patch="immutable-rootfs-v2/3", since=ROOTFS)
+def test_pivot_keep(guest: Guest) -> None:
+    new_root(guest)
+    guest.pivot_root(".", "initramfs")
+    assert guest.exists("/initramfs/unpack/link")
+    assert not guest.exists("/unpack")
+    guest.umount("/initramfs", abi.MNT_DETACH)
+    assert not guest.exists("/initramfs/unpack/link")
+
+
+@check("pivot-kthreads", "PID 1's pivot_root() moves user processes, and no kernel thread", patch="kthread-nullfs-v2/23", since=Era.ISOLATED)
+def test_pivot_kthreads(guest: Guest) -> None:
+    bystander = guest.spawn()
+    kdevtmpfs = next(kthread.pid for kthread in guest.kthreads() if kthread.name == "kdevtmpfs")
+    kthreads = (2, kdevtmpfs)
+    before = [guest.statx(f"/proc/{pid}/root", 0) for pid in kthreads]
+    assert before[0].dev != guest.statx("/").dev
+    # kdevtmpfs has a root that somebody else can pivot away from: whoever enters its namespace.
+    intruder = guest.spawn()
+    intruder.call("setns", intruder.open(f"/proc/{kdevtmpfs}/ns/mnt"), abi.CLONE_NEWNS)
+    intruder.mkdir("/elsewhere")
+    intruder.mount("none", "/elsewhere", "tmpfs")
+    intruder.chdir("/elsewhere")
+    intruder.pivot_root(".", ".")
+    new_root(guest)
+    guest.pivot_root(".", ".")
+    guest.umount(".", abi.MNT_DETACH)
+    assert bystander.statx("/") == guest.statx("/")
+    assert [guest.statx(f"/proc/{pid}/root", 0).mnt_id for pid in kthreads] == [one.mnt_id for one in before]
+
+
+@check("mount-ids", "nullfs is mount 1, the rootfs mount 2, and nobody on the rootfs sees nullfs", patch="immutable-rootfs-v2/1", since=ROOTFS)
+def test_mount_ids(guest: Guest) -> None:
+    assert guest.statx("/").mnt_id == 2
+    rows = [line.split() for line in guest.read_text("/proc/self/mountinfo").splitlines()]
+    rootfs = next(row for row in rows if row[4] == "/")
+    assert rootfs[:2] == ["2", "1"], "mount id and parent"
+    assert not any("nullfs" in row for row in rows)
+
+
+@check("userns-locked", "under the rootfs is an empty directory; a new user namespace cannot uncover it, root can", patch="immutable-rootfs-v2/3", since=ROOTFS)
+def test_userns_locked(guest: Guest) -> None:
+    # The cover letter says that the rootfs need not be locked any more. The merged lock_mnt_tree()
+    # (fs/namespace.c) locks every mount but the namespace's root, which is nullfs now, so it still is.
+    unprivileged = guest.spawn(abi.CLONE_NEWUSER | abi.CLONE_NEWNS)
+    assert unprivileged.outcome("umount2", "/", abi.MNT_DETACH) == "EINVAL"
+    assert unprivileged.exists("/init")
+    root = guest.spawn()
+    root.unshare(abi.CLONE_NEWNS)
+    namespace = root.open("/proc/self/ns/mnt")
+    root.umount("/", abi.MNT_DETACH)
+    root.call("setns", namespace, abi.CLONE_NEWNS)
+    assert root.statfs("/").type == abi.NULL_FS_MAGIC
+    assert root.listdir("/") == []
+    assert root.outcome("mkdirat", abi.AT_FDCWD, "/new", 0o755) != "ok"
+    assert guest.exists("/init")
+
+
+@check("not-mountable", "nullfs is there, and nobody can mount another", patch="immutable-rootfs-v2/3", since=ROOTFS)
+def test_not_mountable(guest: Guest) -> None:
+    assert guest.outcome("mount", "none", "/tmp", "nullfs", 0, "") == "ENODEV"
+    assert guest.outcome("fsopen", "nullfs", 0) == "ENODEV"
+    assert "nullfs" not in guest.read_text("/proc/filesystems")
+    child = guest.spawn()
+    child.unshare(abi.CLONE_NEWNS)
+    namespace = child.open("/proc/self/ns/mnt")
+    child.umount("/", abi.MNT_DETACH)
+    child.call("setns", namespace, abi.CLONE_NEWNS)
+    assert child.statfs("/").type == abi.NULL_FS_MAGIC
