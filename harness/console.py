@@ -145,9 +145,11 @@ class Console(SocketSpawn):  # type: ignore[misc]
         return self._messages.popleft()
 
     def settle(self, deadline: Deadline) -> None:
-        """Read what is still on the way, without waiting for more."""
+        """Read what is still on the way, without waiting for more. Raises GuestCrash if it is the end of the guest."""
         while not self.flag_eof and not deadline.passed:
             which = self.expect([_MESSAGE, pexpect.EOF, pexpect.TIMEOUT, *_LINES], timeout=0)
+            if which == 1 and find_troubles(bytes(self.text)):
+                raise self._died()
             if which in (1, 2):
                 break
             if which >= 3:

@@ -19,7 +19,9 @@ import time
 from bisect import bisect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
+from typing import NamedTuple
 
 from harness import cache, process
 from harness.arch import Arch
@@ -39,10 +41,14 @@ ERAS: dict[str, tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]] = {
 FLAVOURS = {"cloud": "-cloud", "full": ""}
 #: Seconds after which the lists of packages are fetched again.
 FRESH = 24 * 3600.0
-#: In an unpacked kernel: its Debian packages and their versions.
+#: Seconds after which lists that could not be fetched are tried again, though older ones have what is wanted.
+PATIENCE = 300.0
+#: In an unpacked kernel: its Debian packages, their versions and sizes.
 MANIFEST = "packages.json"
 #: What of a package nobody needs to boot: documentation, and the device trees of real boards.
 SUPERFLUOUS = ("usr/share", "usr/lib/linux-image-*", "usr/lib/modules/*/dtb")
+#: Bytes that the lists of one architecture need while they are fetched.
+LISTS = 48 << 20
 #: Bytes below which a linux-image-* package is an empty one that only depends on others.
 EMPTY = 1 << 20
 
@@ -83,6 +89,14 @@ Acquire::GzipIndexes "true";
 """
 
 
+class Package(NamedTuple):
+    """A package that a mirror has; ``size`` is that of the .deb in bytes."""
+
+    name: str
+    version: str
+    size: int
+
+
 class AptError(HostError):
     """apt could not get something from the mirror; ``cause`` is its first error."""
 
@@ -101,21 +115,24 @@ class Apt:
             with cache.writing(self.log):
                 self.log.write_text("")
         self.configure(deadline)
+        room(self.state, LISTS)
         self.run(["apt-get", "update"], deadline)
 
-    def search(self, pattern: str, deadline: Deadline) -> list[tuple[str, str, int]]:
-        """Name, version and size in bytes of every package in the lists whose name matches."""
+    def search(self, pattern: str, deadline: Deadline) -> list[Package]:
+        """Every package in the lists whose name matches."""
         text = self.run(["apt-cache", "search", "--names-only", "--full", pattern], deadline, keep=False)
         found = []
         for record in text.split("\n\n"):
             fields = dict(re.findall(r"^(Package|Version|Size): (.*)$", record, re.MULTILINE))
             if len(fields) == 3:
-                found.append((fields["Package"], fields["Version"], int(fields["Size"])))
+                found.append(Package(fields["Package"], fields["Version"], int(fields["Size"])))
         return found
 
-    def download(self, packages: Sequence[str], into: Path, deadline: Deadline) -> None:
-        """Put packages (name=version) into a directory, verified by apt. Raises AptError, HostError."""
-        self.run(["apt-get", "download", *packages], deadline, cwd=into)
+    def download(self, packages: Sequence[Package], into: Path, deadline: Deadline) -> None:
+        """Put packages into a directory, verified by apt. Raises AptError, HostError."""
+        room(into, sum(package.size for package in packages))
+        names = [f"{package.name}={package.version}" for package in packages]
+        self.run(["apt-get", "download", *names], deadline, cwd=into)
 
     def run(self, command: Sequence[str], deadline: Deadline, *, cwd: Path | None = None, keep: bool = True) -> str:
         """Run one command of apt with our options and return what it printed, which goes to the log as well."""
@@ -123,7 +140,11 @@ class Apt:
         # In English, so that the cause is found; no dialog; warnings (an _apt user who cannot look into the cache,
         # so that apt downloads as ourselves) are in the log and do not count.
         env = {**os.environ, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
-        done = process.run(argv, deadline, cwd=cwd, env=env, merge=True)
+        try:
+            done = process.run(argv, deadline, cwd=cwd, env=env, merge=True)
+        except HostError:
+            room(cwd or self.state, EMPTY)
+            raise
         with cache.writing(self.log), self.log.open("a") as handle:
             handle.write(f"$ {process.pasteable(argv)}\n{done.stdout if keep else ''}# exit status {done.returncode}\n")
         if done.returncode:
@@ -166,6 +187,16 @@ class Apt:
         )
 
 
+def room(where: Path, size: int) -> None:
+    """Raise the cache's own HostError unless there are ``size`` bytes free.
+
+    It is asked beforehand because `apt-get update` hangs for ever on a full disk (apt 2.6.1).
+    """
+    with cache.writing(where):
+        if shutil.disk_usage(where).free < size:
+            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {size >> 20} MiB are needed")
+
+
 def cache_full(text: str, where: Path) -> None:
     """Raise the cache's own HostError if a program has printed that the disk is full."""
     for number in (errno.ENOSPC, errno.EDQUOT):
@@ -180,7 +211,7 @@ class Candidate:
 
     release: str
     upstream: str
-    packages: tuple[tuple[str, str], ...]
+    packages: tuple[Package, ...]
     modules: bool
 
     @property
@@ -197,26 +228,27 @@ def numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", text))
 
 
-def candidates(packages: Iterable[tuple[str, str, int]], flavour: str) -> list[Candidate]:
-    """The kernels among packages (name, version, size), oldest first.
+def candidates(packages: Iterable[Package], flavour: str) -> list[Candidate]:
+    """The kernels among ``packages``, oldest first.
 
     Since 6.19 a kernel is split: linux-binary-R is the image, linux-modules-R the modules, linux-base-R the config, and
     linux-image-R an empty package that depends on them. Before, linux-image-R is all of it.
     """
-    parts: dict[str, dict[str, tuple[str, str, int]]] = {}
-    for name, version, size in packages:
-        match = KERNEL.fullmatch(name)
+    parts: dict[str, dict[str, Package]] = {}
+    for package in packages:
+        match = KERNEL.fullmatch(package.name)
         if match and (match["flavour"] or "") == FLAVOURS[flavour]:
             kind = match["kind"] + (match["unsigned"] or "")
-            parts.setdefault(match["release"], {})[kind] = (name, version, size)
+            parts.setdefault(match["release"], {})[kind] = package
     found = []
     for release, has in parts.items():
-        whole = next((has[kind] for kind in ("image", "image-unsigned") if kind in has and has[kind][2] > EMPTY), None)
+        images = [has[kind] for kind in ("image", "image-unsigned") if kind in has and has[kind].size > EMPTY]
+        whole = images[0] if images else None
         binary = has.get("binary") or has.get("binary-unsigned")
         chosen = [whole] if whole else [binary, has.get("modules"), has.get("base")]
         if first := whole or binary:
-            upstream = first[1].partition(":")[2] or first[1]
-            files = tuple((name, version) for name, version, _ in filter(None, chosen))
+            upstream = first.version.rpartition(":")[2]
+            files = tuple(package for package in chosen if package)
             complete = bool(whole) or "modules" in has
             found.append(Candidate(release, upstream.rpartition("-")[0] or upstream, files, complete))
     return sorted(found, key=lambda candidate: candidate.key)
@@ -309,19 +341,20 @@ class Search:
             log.debug("%s", failure)
         # After a failure there may still be lists: older ones, or those of other suites.
         pattern = rf"^linux-(binary|image|modules|base)-.*[0-9].*-{self.arch.debian}(-unsigned)?$"
-        kernels = [one for one in self.apt.search(pattern, self.deadline) if KERNEL.fullmatch(one[0])]
+        kernels = [one for one in self.apt.search(pattern, self.deadline) if KERNEL.fullmatch(one.name)]
         with cache.writing(self.index):
             partial = self.index.with_suffix(".new")
             partial.write_text(json.dumps(kernels))
             if self.failure:
-                os.utime(partial, (0, 0))  # so that the next run tries again
+                # Good for this run, so that it waits for the mirror once; the next one tries again.
+                os.utime(partial, (time.time(), time.time() - FRESH + PATIENCE))
             partial.replace(self.index)
 
     def known(self) -> list[Candidate]:
         """The kernels in the lists as they are."""
         try:
-            return candidates(json.loads(self.index.read_text()), self.flavour)
-        except (OSError, ValueError):
+            return candidates(starmap(Package, json.loads(self.index.read_text())), self.flavour)
+        except (OSError, ValueError, TypeError):
             return []
 
     def newest(self) -> Candidate:
@@ -362,9 +395,9 @@ class Search:
 
 def unpacked(arch: Arch, flavour: str) -> list[Candidate]:
     """The kernels that earlier runs left in the cache."""
-    packages: list[tuple[str, str, int]] = []
+    packages: list[Package] = []
     for manifest in cache.directory("debian").glob(f"*-{arch.debian}/{MANIFEST}"):
-        packages += [(name, version, EMPTY + 1) for name, version in json.loads(manifest.read_text())]
+        packages += starmap(Package, json.loads(manifest.read_text()))
     return candidates(packages, flavour)
 
 
@@ -372,7 +405,7 @@ def download(chosen: Candidate, apt: Apt, deadline: Deadline) -> Path:
     """Fetch and unpack ``chosen``. Raises AptError if the mirror does not give it, HostError."""
     log.info("fetching Debian's kernel %s", chosen.release)
     with cache.scratch("debian") as scratch:
-        apt.download([f"{name}={version}" for name, version in chosen.packages], scratch, deadline)
+        apt.download(chosen.packages, scratch, deadline)
         tree = scratch / "tree"
         for deb in sorted(scratch.glob("*.deb")):
             extract(deb, tree, deadline)
@@ -411,6 +444,7 @@ def extract(deb: Path, tree: Path, deadline: Deadline) -> None:
     done = process.run(["dpkg-deb", "-x", deb.absolute(), tree], deadline, env={**os.environ, "LC_ALL": "C"})
     if done.returncode:
         cache_full(done.stderr, tree)
+        room(tree.parent, EMPTY)  # tar says just "Wrote only 9728 of 10240 bytes"
         cause = next(iter(done.stderr.splitlines()), f"dpkg-deb ended with status {done.returncode}")
         raise RequestError(f"{deb} is not a Debian package, or damaged", cause=cause)
     for pattern in SUPERFLUOUS:

@@ -44,7 +44,8 @@ class Machine:
             monitor.settimeout(max(deadline.left(), 1.0))
             monitor.connect()
             yield monitor
-        except (QMPError, OSError) as error:
+        except (QMPError, OSError, EOFError) as error:
+            self.console.settle(deadline)  # a guest that dies takes its QEMU away: then that is the news
             raise HostError(f"QEMU could not {doing}", cause=f"{error} {self.complaint()}".strip()) from error
         finally:
             with suppress(QMPError, OSError, EOFError):
