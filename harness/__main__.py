@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         signal.signal(signal.SIGINT, interrupt)
     try:
         # Parsed before anything is installed: a wrong word, like --help, costs nothing.
-        args = cli.parser().parse_args(words)
+        args = cli.parse(words)
         verb = args.verb or ""
         bootstrap.prepare(words, verb, needed=verb in cli.NEEDS_HOST, install=not getattr(args, "no_install", False))
         status = cli.main(words)

@@ -54,7 +54,7 @@ def build(arch: Arch, deadline: Deadline) -> Path:
         command = compiler(arch, deadline)
         flags = [flag for flag in FLAGS if flag not in OPTIONAL or _knows(command, flag, deadline)]
         made = scratch / "agent"
-        argv = [*command, *flags, "-I", scratch, "-I", sources, sources / "agent.c", "-o", made]
+        argv: list[str | Path] = [*command, *flags, "-I", scratch, "-I", sources, sources / "agent.c", "-o", made]
         done = process.run(argv, deadline, merge=True)
         if done.returncode:
             error = next((line for line in done.stdout.splitlines() if "error" in line), done.stdout.strip())

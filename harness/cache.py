@@ -93,5 +93,5 @@ def publish(made: Path, final: Path) -> Path:
         final.parent.mkdir(parents=True, exist_ok=True)
         if made.is_dir() and final.exists():
             shutil.rmtree(final)
-        os.replace(made, final)
+        made.replace(final)
     return final

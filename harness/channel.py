@@ -39,7 +39,7 @@ class Channel:
     def __init__(self, console: Console, deadline: Deadline) -> None:
         self.console = console
         self.deadline = deadline
-        self._next = random.getrandbits(32)  # noqa: S311 - tells forks apart, guards no secret
+        self._next = random.getrandbits(32)
         self._posted = Message(0, Op.REPEAT)
         self._answers: dict[int, Message] = {}
         self._gone: set[Route] = set()

@@ -8,8 +8,8 @@ from enum import IntEnum, StrEnum
 
 import pytest
 
-from harness.errors import GuestCrash, GuestTimeout
 from harness.channel import TaskGone
+from harness.errors import GuestCrash, GuestTimeout
 from harness.task import SyscallError
 
 #: What an exception of a check means: the kernel does not keep the promise.
@@ -35,7 +35,7 @@ class Era(IntEnum):
 class Verdict(StrEnum):
     """What became of a check. Never one for another."""
 
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105 - no password
     FAIL = "fail"
     SKIP = "skip"
     #: The guest died.
@@ -55,7 +55,7 @@ class Verdict(StrEnum):
             (GuestTimeout, cls.TIMEOUT),
             (BROKEN, cls.FAIL),
         ):
-            if isinstance(error, kinds):  # type: ignore[arg-type]
+            if isinstance(error, kinds):
                 return verdict
         return cls.ERROR
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from harness import __version__
-from harness.errors import EXIT_BAD_REQUEST, EXIT_OK
+from harness.errors import EXIT_BAD_REQUEST, EXIT_HOST, EXIT_OK
 
 #: Verbs that need the packages of pyproject.toml and Debian's QEMU and compilers.
 NEEDS_HOST = frozenset({"run", "test"})
@@ -45,20 +45,31 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON (schema in README.md)")
     run.add_argument("--junit", type=Path, metavar="FILE", help="write the results as JUnit XML")
 
-    test = verbs.add_parser("test", parents=[common], help="this project's own tests, real boots included")
-    test.add_argument("pytest", nargs=argparse.REMAINDER, metavar="...", help="more words for pytest")
+    verbs.add_parser(
+        "test", parents=[common], help="this project's own tests, real boots included; other words are pytest's"
+    )
 
     verbs.add_parser("doctor", parents=[common], help="what this host can do, and what mends each lack")
     return top
 
 
+def parse(argv: list[str]) -> argparse.Namespace:
+    """What ``argv`` asks for; ends the program, as argparse does, if that cannot be understood."""
+    top = parser()
+    args, more = top.parse_known_args(argv)
+    if args.verb == "test":
+        args.pytest = more
+    elif more:
+        top.error(f"unrecognized arguments: {' '.join(more)}")
+    elif args.verb is None:
+        top.print_help(sys.stderr)
+        raise SystemExit(EXIT_BAD_REQUEST)
+    return args
+
+
 def main(argv: list[str]) -> int:
     """Do what ``argv`` asks for and return the exit status. Raises HarnessError."""
-    top = parser()
-    args = top.parse_args(argv)
-    if args.verb is None:
-        top.print_help(sys.stderr)
-        return EXIT_BAD_REQUEST
+    args = parse(argv)
     if args.debug:
         import logging  # noqa: PLC0415
 
@@ -82,5 +93,6 @@ def _doctor(args: argparse.Namespace) -> int:
     from harness import doctor  # noqa: PLC0415
 
     del args
-    print(doctor.report())
-    return EXIT_OK
+    text, well = doctor.report()
+    print(text)
+    return EXIT_OK if well else EXIT_HOST

@@ -39,7 +39,9 @@ TROUBLES: tuple[Trouble, ...] = (
     # kernel/panic.c
     Trouble("panic", rb"Kernel panic - not syncing", fatal=True),
     # kernel/locking/lockdep.c, kernel/rcu/update.c; all of them turn lockdep off.
-    Trouble("lockdep", rb"WARNING: (?:possible |inconsistent |suspicious RCU|bad unlock|held lock|lock held|Nested lock)"),
+    Trouble(
+        "lockdep", rb"WARNING: (?:possible |inconsistent |suspicious RCU|bad unlock|held lock|lock held|Nested lock)"
+    ),
     Trouble("lockdep", rb"BUG: (?:held lock freed|MAX_LOCK)|INFO: trying to register non-static key"),
     # kernel/panic.c: __warn()
     Trouble("warn", rb"WARNING: (?:CPU: \d|[\w./-]+:\d+ at|at )"),
@@ -163,7 +165,12 @@ class Console(SocketSpawn):  # type: ignore[misc]
             raise self._died()
 
     def _drain(self, deadline: Deadline) -> None:
-        while self.expect([pexpect.EOF, pexpect.TIMEOUT, re.compile(rb"end Kernel panic[^\n]*\n")], timeout=deadline.left()) == 2:
+        while (
+            self.expect(
+                [pexpect.EOF, pexpect.TIMEOUT, re.compile(rb"end Kernel panic[^\n]*\n")], timeout=deadline.left()
+            )
+            == 2
+        ):
             deadline = deadline.within(1.0)  # what little comes after the last line
 
     def _died(self) -> GuestCrash:
@@ -175,7 +182,9 @@ class Console(SocketSpawn):  # type: ignore[misc]
     def last_line(self) -> str:
         """The last line that the kernel printed, or what to say when it printed none."""
         lines = self.text.decode(errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "no output at all on the serial console")
+        return next(
+            (line.strip() for line in reversed(lines) if line.strip()), "no output at all on the serial console"
+        )
 
     def tail(self, lines: int) -> str:
         """The last ``lines`` lines of the console."""

@@ -3,12 +3,18 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from dataclasses import dataclass
 from typing import IO
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
+from elftools.elf.segments import NoteSegment
+
+from harness import abi
+from harness.protocol import Out
+from harness.task import CHUNK, Task
 
 #: What gdb and systemd-coredump want to find (fs/binfmt_elf.c: fill_note_info()).
 NEEDED_NOTES = frozenset({"NT_PRSTATUS", "NT_PRPSINFO", "NT_SIGINFO", "NT_AUXV", "NT_FILE"})
@@ -33,7 +39,7 @@ def read(stream: IO[bytes]) -> Core:
     try:
         elf = ELFFile(stream)
         assert elf.header["e_type"] == "ET_CORE", f"an ELF file of type {elf.header['e_type']}, not a core"
-        notes = [note for part in elf.iter_segments("PT_NOTE") for note in part.iter_notes()]
+        notes = [note for part in elf.iter_segments() if isinstance(part, NoteSegment) for note in part.iter_notes()]
         memory = sum(part["p_filesz"] for part in elf.iter_segments("PT_LOAD"))
     except ELFError as error:
         raise AssertionError(f"not an ELF file: {error}") from error
@@ -42,3 +48,39 @@ def read(stream: IO[bytes]) -> Core:
     desc = status["n_desc"]
     _, signal, pid = _PRSTATUS.unpack_from(desc.encode("latin-1") if isinstance(desc, str) else desc)
     return Core(elf.header["e_machine"], pid, signal, frozenset(note["n_type"] for note in notes), memory)
+
+
+class GuestFile(io.RawIOBase):
+    """A file of the guest, read piece by piece as it is asked for; seekable, read-only."""
+
+    def __init__(self, task: Task, path: str) -> None:
+        super().__init__()
+        self._task = task
+        self._fd = task.open(path)
+        self._at = 0
+        self.length = task.statx("", abi.AT_EMPTY_PATH, self._fd).size
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """As in io.IOBase."""
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.length}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        """As in io.IOBase."""
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        """As in io.RawIOBase."""
+        out = Out(min(len(buffer), CHUNK), limit=True)
+        got = self._task.call("pread64", self._fd, out, out.size, self._at)
+        buffer[:got] = out.value
+        self._at += got
+        return got

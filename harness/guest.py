@@ -131,7 +131,7 @@ class Guest(Task):
         self.attach_log()
 
     def kthreads(self) -> list[Kthread]:
-        """Every kernel thread there is (PF_KTHREAD in the flags of /proc/PID/stat, Documentation/filesystems/proc.rst)."""
+        """Every kernel thread there is: PF_KTHREAD in the flags of /proc/PID/stat."""
         pids = [name for name in self.listdir("/proc") if name.isdigit()]
         found = []
         for stat in self.read_small([f"/proc/{pid}/stat" for pid in pids]).values():
@@ -153,8 +153,8 @@ class Guest(Task):
         body = self.kernel.module(name)
         if body is None:
             return False
-        self.write_file(f"/tmp/{name}.ko", body)
-        fd = self.open(f"/tmp/{name}.ko")
+        self.write_file(f"/run/{name}.ko", body)
+        fd = self.open(f"/run/{name}.ko")
         self.call("finit_module", fd, "", 0)
         self.close(fd)
         return True

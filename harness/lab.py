@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness import accel, agent, cache, machine, qemu
+from harness import accel, agent, cache, kconfig, machine, qemu
 from harness.console import Sighting, find_troubles
 from harness.deadline import Deadline
 from harness.errors import GuestError, HarnessError, HostError
@@ -22,6 +22,12 @@ from harness.kernel import Kernel
 BOOT = "0-boot"
 
 log = logging.getLogger(__name__)
+
+
+def _advice(kernel: Kernel, lack: list[str]) -> str:
+    if kernel.config is not None:
+        return f"its configuration lacks {', '.join(lack)}"
+    return f"does its configuration have kconfigs/guest.config and kconfigs/{kernel.arch.name}.config?"
 
 
 def _key(kernel: Kernel) -> str:
@@ -80,6 +86,8 @@ class Lab:
             try:
                 self._booted[key] = self._boot(kernel)
             except HarnessError as error:
+                if isinstance(error, GuestError) and (lack := kconfig.lacking(kernel.config or {}, kernel.arch)):
+                    error.hint = error.hint or _advice(kernel, lack)
                 self._booted[key] = error
         booted = self._booted[key]
         if isinstance(booted, HarnessError):

@@ -63,7 +63,7 @@ class Machine:
             monitor.cmd("migrate-set-parameters", **{"max-bandwidth": 1 << 40})
             # Not stopped before: a snapshot of a running guest runs as soon as it is restored.
             monitor.cmd("migrate", uri="fd:snapshot")
-            while (state := monitor.cmd("query-migrate").get("status")) != "completed":
+            while (state := _field(monitor, "query-migrate", "status")) != "completed":
                 if state in ("failed", "cancelled") or deadline.passed:
                     raise HostError("QEMU could not save the guest", cause=f"the migration is {state}")
                 time.sleep(0.005)
@@ -71,10 +71,15 @@ class Machine:
     def wait_running(self, deadline: Deadline) -> None:
         """Wait until a restored guest runs: what is sent on its line before that is lost. Raises HostError."""
         with self._monitor(deadline, "restore the guest") as monitor:
-            while not monitor.cmd("query-status")["running"]:
+            while not _field(monitor, "query-status", "running"):
                 if deadline.passed:
                     raise HostError("QEMU could not restore the guest", cause=self.complaint())
                 monitor.pull_event(wait=deadline.left())
+
+
+def _field(monitor: QEMUMonitorProtocol, query: str, name: str) -> object:
+    answer = monitor.cmd(query)
+    return answer.get(name) if isinstance(answer, dict) else None
 
 
 @contextmanager
@@ -96,9 +101,7 @@ def running(setup: qemu.Setup, log: Path, incoming: Path | None = None) -> Itera
             state = os.open(incoming, os.O_RDONLY)
             stack.callback(os.close, state)
             fds.append(state)
-        argv = qemu.arguments(
-            setup, console=fds[0], qmp=fds[1], incoming=fds[2] if incoming is not None else None
-        )
+        argv = qemu.arguments(setup, console=fds[0], qmp=fds[1], incoming=fds[2] if incoming is not None else None)
         child = stack.enter_context(process.spawn(argv, pass_fds=fds, stderr=errors))
         theirs.close()
         their_qmp.close()

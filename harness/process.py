@@ -99,6 +99,5 @@ def run(
             raise HostError(
                 f"{argv[0]} did not end within {deadline.seconds:.0f} s", cause=pasteable(argv)
             ) from error
-    return subprocess.CompletedProcess(
-        [str(word) for word in argv], child.returncode, out.decode(errors="replace"), (err or b"").decode(errors="replace")
-    )
+    texts = (out.decode(errors="replace"), (err or b"").decode(errors="replace"))
+    return subprocess.CompletedProcess([str(word) for word in argv], child.returncode, *texts)

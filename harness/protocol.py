@@ -224,9 +224,7 @@ class Batch:
         given = bytes(self._given).rstrip(b"\0")  # the agent fills up with zeroes
         slices = b"".join(_SLICE.pack(at, out.size, limit) for out, at, limit in self._slices)
         body = (
-            _BATCH.pack(
-                len(self._calls), len(self._pointers), len(self._slices), 0, len(given), len(self._given)
-            )
+            _BATCH.pack(len(self._calls), len(self._pointers), len(self._slices), 0, len(given), len(self._given))
             + b"".join(self._calls)
             + struct.pack(f"<{len(self._pointers)}I", *self._pointers)
             + slices

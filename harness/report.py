@@ -18,7 +18,7 @@ from harness.series import patch
 _CELLS = {
     "pass": ("pass", "green"),
     "skip": ("skip", "yellow"),
-    "due": ("fails, as due", "dim"),
+    "due": ("fails (due)", "dim"),
     "fail": ("FAIL", "bold red"),
     "crash": ("CRASH", "bold red"),
     "timeout": ("TIMEOUT", "bold red"),
@@ -44,7 +44,7 @@ def table(run: Run) -> Table:
     out = Table(show_edge=False, pad_edge=False, header_style="bold")
     out.add_column("check", no_wrap=True)
     for kernel in run.kernels:
-        out.add_column(f"{kernel.release}\n{kernel.arch}, judged as {kernel.expect}")
+        out.add_column("\n".join((*kernel.name.split("-", 1), kernel.arch, f"as {kernel.expect}")), no_wrap=True)
     cells = {(result.check, result.kernel): result for result in run.results}
     for name in dict.fromkeys(result.check for result in run.results):
         row = [Text(name)]
@@ -62,8 +62,8 @@ def closing(run: Run) -> str:
         mine = [result for result in run.results if result.kernel == kernel.label]
         counts = Counter(cell(result) for result in mine)
         bad = [result for result in mine if not result.ok]
-        said = ", ".join(f"{count} {_CELLS[key][0].lower().rstrip('?')}" for key, count in counts.most_common())
-        lines.append(f"{kernel.release} ({kernel.arch}, {kernel.accel or 'not booted'}): {said or 'nothing ran'}.")
+        said = ", ".join(f"{count} {_CELLS[key][0].rstrip('?')}" for key, count in counts.most_common())
+        lines.append(f"{kernel.name} ({kernel.arch}, {kernel.accel or 'not booted'}): {said or 'nothing ran'}.")
         lines += [f"  while booting: {trouble}" for trouble in kernel.boot_troubles]
         for reason, names in _grouped(mine, "skip").items():
             lines.append(f"  skipped {', '.join(names)}: {reason}")
@@ -86,13 +86,15 @@ def verdict(run: Run) -> str:
             f"{len(run.failed)} of {len(run.results)} results are not as they should be; look at {patches} first. "
             f"Once more, just the first: {run.failed[0].repeat}"
         )
-    isolated = [kernel.release for kernel in run.kernels if kernel.expect == "isolated"]
-    older = [kernel.release for kernel in run.kernels if kernel.expect != "isolated"]
     parts = []
-    if isolated:
-        parts.append(f"{_and(isolated)} keep{'s' * (len(isolated) == 1)} every promise that was tried")
-    if older:
-        parts.append(f"{_and(older)} break{'s' * (len(older) == 1)} exactly those that came later, so the checks can tell")
+    for era in dict.fromkeys(kernel.expect for kernel in run.kernels):
+        mine = [kernel for kernel in run.kernels if kernel.expect == era]
+        due = sum(cell(result) == "due" for result in run.results if result.kernel in {one.label for one in mine})
+        who = f"{_and([kernel.name for kernel in mine])} ({_and([kernel.arch for kernel in mine])})"
+        if due:
+            parts.append(f"{who}, judged as {era}, breaks just the promises that came later, so the checks can tell")
+        else:
+            parts.append(f"{who} keeps every promise that was tried")
     return "; ".join(parts) + "."
 
 
@@ -127,7 +129,7 @@ def failure(result: Result, run: Run) -> str:
         autoescape=False,  # noqa: S701 - plain text for a terminal
         keep_trailing_newline=True,
     )
-    headline = f"{_CELLS[cell(result)][0]} {result.check} on {kernel.release} ({kernel.arch})"
+    headline = f"{_CELLS[cell(result)][0]} {result.check} on {kernel.name} ({kernel.arch})"
     return environment.get_template("failure.txt.j2").render(
         result=result, kernel=kernel, headline=headline, link=_link(result)
     )

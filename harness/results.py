@@ -16,6 +16,8 @@ class KernelFacts:
     """One column of the table."""
 
     label: str
+    #: The release, without what only says the architecture.
+    name: str
     spec: str
     image: str
     arch: str

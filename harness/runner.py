@@ -27,6 +27,7 @@ class Reporter:
     def __init__(self, session: Session, console: Console) -> None:
         self.session = session
         self.console = console
+        self.broken: list[str] = []
         self.progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -38,6 +39,11 @@ class Reporter:
             disable=not console.is_terminal,
         )
         self.task = self.progress.add_task("collecting", total=None)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """A check that cannot even be read is our own fault."""
+        if report.failed:
+            self.broken.append(str(report.longrepr))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Now it is known how much there is to do."""
@@ -56,7 +62,9 @@ class Reporter:
         if not self.console.is_terminal and self.session.run.results:
             result = self.session.run.results[-1]
             done = len(self.session.run.results)
-            self.console.print(f"[{done}] {result.kernel} {result.check}: {result.verdict}", highlight=False, markup=False)
+            self.console.print(
+                f"[{done}] {result.kernel} {result.check}: {result.verdict}", highlight=False, markup=False
+            )
 
     def pytest_sessionfinish(self) -> None:
         """Make room for the table."""
@@ -99,11 +107,15 @@ def _pytest(session: Session, console: Console, only: list[str]) -> int:
     os.environ.pop("PYTEST_ADDOPTS", None)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     checks = resources.directory("tests/kernel")
-    words = [str(checks), "-c", os.devnull, "--rootdir", str(checks), "--import-mode=importlib"]
+    words = [str(checks), "-c", os.devnull, "--rootdir", str(checks)]
     words += ["-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:nullfs-harness", "-p", "harness.plugin"]
     words += [word for name in only for word in ("--check", name)]
-    plugins = [(plugin.SessionHolder(session), plugin.SESSION_PLUGIN), (Reporter(session, console), "reporter")]
-    return int(pytest.main(words, plugins=[_Named(plugins)]))
+    reporter = Reporter(session, console)
+    plugins = [(plugin.SessionHolder(session), plugin.SESSION_PLUGIN), (reporter, "reporter")]
+    status = pytest.main(words, plugins=[_Named(plugins)])
+    if reporter.broken:
+        raise HostError("the checks cannot be read", cause=reporter.broken[0])
+    return int(status)
 
 
 class _Named:

@@ -76,6 +76,7 @@ class Session:
         accel = self.lab.accels.get(column.kernel.arch.name)
         return KernelFacts(
             label=column.kernel.label,
+            name=column.kernel.name,
             spec=column.kernel.spec,
             image=str(column.kernel.image),
             arch=column.kernel.arch.name,
@@ -142,7 +143,9 @@ def _era(word: str, version: tuple[int, int]) -> Era:
         return Era[word.upper()]
     except KeyError:
         known = ", ".join(str(era) for era in Era)
-        raise RequestError(f"{word!r} is not an era", hint=f"--expect takes one of: {known}; or auto, for what the release number says") from None
+        raise RequestError(
+            f"{word!r} is not an era", hint=f"--expect takes one of: {known}; or auto, for what the release number says"
+        ) from None
 
 
 @contextmanager
@@ -153,9 +156,7 @@ def opened(request: Request) -> Iterator[Session]:
         qemu.program(arch.by_name(name))
     with cache.scratch("run") as scratch:
         evidence = request.evidence or _evidence()
-        yield Session(
-            request, found, Lab(evidence, scratch, request.timeout, request.accel, request.fork)
-        )
+        yield Session(request, found, Lab(evidence, scratch, request.timeout, request.accel, request.fork))
 
 
 def _evidence() -> Path:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -115,9 +114,7 @@ class Task:
 
     def spawn(self, flags: int = 0) -> Task:
         """A child process made with these clone(2) flags."""
-        body = self.channel.answer(
-            self.channel.post(Op.SPAWN, self.route, struct.pack("<Q", flags)), self.route
-        )
+        body = self.channel.answer(self.channel.post(Op.SPAWN, self.route, struct.pack("<Q", flags)), self.route)
         pid, index = struct.unpack("<qB", body)
         if pid < 0:
             raise SyscallError(-pid, f"clone({flags:#x})")
@@ -211,7 +208,9 @@ class Task:
             found |= {path: out.value for path, out, read in zip(some, outs, reads, strict=True) if read >= 0}
         return found
 
-    def write_file(self, path: str, data: bytes | str, flags: int = abi.O_CREAT | abi.O_TRUNC, mode: int = 0o644) -> None:
+    def write_file(
+        self, path: str, data: bytes | str, flags: int = abi.O_CREAT | abi.O_TRUNC, mode: int = 0o644
+    ) -> None:
         """Put ``data`` into the file, made if it is not there."""
         data = data.encode() if isinstance(data, str) else data
         fd = self.open(path, abi.O_WRONLY | flags, mode)
@@ -305,39 +304,3 @@ class Task:
     def pivot_root(self, new: str, old: str) -> None:
         """pivot_root(2)."""
         self.call("pivot_root", new, old)
-
-
-class GuestFile(io.RawIOBase):
-    """A file of the guest, read piece by piece as it is asked for; seekable, read-only."""
-
-    def __init__(self, task: Task, path: str) -> None:
-        super().__init__()
-        self._task = task
-        self._fd = task.open(path)
-        self._at = 0
-        self.length = task.statx("", abi.AT_EMPTY_PATH, self._fd).size
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seekable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """As in io.IOBase."""
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.length}[whence]
-        return self._at
-
-    def tell(self) -> int:
-        """As in io.IOBase."""
-        return self._at
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        """As in io.RawIOBase."""
-        out = Out(min(len(buffer), CHUNK), limit=True)
-        got = self._task.call("pread64", self._fd, out, out.size, self._at)
-        buffer[:got] = out.value
-        self._at += got
-        return got

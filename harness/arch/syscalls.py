@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""System call numbers: x86_64 from arch/x86/entry/syscalls/syscall_64.tbl, arm64 from scripts/syscall.tbl (asm-generic)."""
+"""System call numbers: arch/x86/entry/syscalls/syscall_64.tbl, and scripts/syscall.tbl for arm64."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import pytest
 from harness import abi, corefile
 from harness.guest import Guest
 from harness.protocol import Out
-from harness.task import GuestFile, Task
+from harness.task import Task
 
 UNSHARED = "Pid 1 stopped sharing filesystem state"
 #: WCOREDUMP() of a wait status.
@@ -72,7 +72,7 @@ def dump_suid(guest: Guest) -> Dump:
 
 def read_core(task: Task, path: str) -> corefile.Core:
     """The core file at ``path``, read over the wire only where a debugger would look."""
-    return corefile.read(io.BufferedReader(GuestFile(task, path), 8192))
+    return corefile.read(io.BufferedReader(corefile.GuestFile(task, path), 8192))
 
 
 def die_into_helper(guest: Guest) -> tuple[Task, Task | None]:

@@ -14,7 +14,9 @@ from harness.initramfs import Entry, unpack_entries
 from harness.task import Task
 
 
-@check("core-suid", "a core of a process that changed its user lies in PID 1's root, whole", patch="kthread-nullfs-v2/8")
+@check(
+    "core-suid", "a core of a process that changed its user lies in PID 1's root, whole", patch="kthread-nullfs-v2/8"
+)
 def test_core_suid(guest: Guest) -> None:
     dump = dump_suid(guest)
     assert (dump.cored, dump.outside, dump.inside) == (True, True, False)
@@ -37,7 +39,11 @@ def as_pid1(guest: Guest, helper: Task) -> None:
     assert guest.file_system_state(1) == before
 
 
-@check("core-pipe", "a core helper runs in PID 1's root and mounts, with a state of its own, and gets the core", patch="kthread-nullfs-v2/18")
+@check(
+    "core-pipe",
+    "a core helper runs in PID 1's root and mounts, with a state of its own, and gets the core",
+    patch="kthread-nullfs-v2/18",
+)
 def test_core_pipe(guest: Guest) -> None:
     child, helper = die_into_helper(guest)
     assert helper is not None, "the kernel did not start it"
@@ -46,7 +52,11 @@ def test_core_pipe(guest: Guest) -> None:
     as_pid1(guest, helper)
 
 
-@check("modprobe", "the module loader runs in PID 1's root and mounts, with a state of its own", patch="kthread-nullfs-v2/18")
+@check(
+    "modprobe",
+    "the module loader runs in PID 1's root and mounts, with a state of its own",
+    patch="kthread-nullfs-v2/18",
+)
 def test_modprobe(guest: Guest) -> None:
     helper = load_into_helper(guest)
     assert helper is not None, "the kernel did not start it"
@@ -54,7 +64,11 @@ def test_modprobe(guest: Guest) -> None:
     as_pid1(guest, helper)
 
 
-@check("core-socket", "a core is sent to the listener in PID 1's root, not to the one in the jail", patch="kthread-nullfs-v2/14")
+@check(
+    "core-socket",
+    "a core is sent to the listener in PID 1's root, not to the one in the jail",
+    patch="kthread-nullfs-v2/14",
+)
 def test_core_socket(guest: Guest) -> None:
     need_core_sockets(guest)
     call = die_into_socket(guest)
@@ -79,7 +93,11 @@ def seen(guest: Guest, entry: Entry) -> list[Entry]:
     return found
 
 
-@check("initramfs", "files of every kind, from packed archives one behind the other, are unpacked bit for bit", patch="kthread-nullfs-v2/13")
+@check(
+    "initramfs",
+    "files of every kind, from packed archives one behind the other, are unpacked bit for bit",
+    patch="kthread-nullfs-v2/13",
+)
 def test_initramfs(guest: Guest) -> None:
     last = {entry.path: entry for entry in unpack_entries()}  # a later archive replaces what an earlier one brought
     for entry in last.values():

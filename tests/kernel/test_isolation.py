@@ -44,14 +44,23 @@ def test_root(guest: Guest) -> None:
     assert set(outside) == {"kdevtmpfs"}
 
 
-@check("fsid", "that nullfs is another instance than the one under the rootfs", patch="kthread-nullfs-v2/21", since=ISOLATED)
+@check(
+    "fsid",
+    "that nullfs is another instance than the one under the rootfs",
+    patch="kthread-nullfs-v2/21",
+    since=ISOLATED,
+)
 def test_fsid(guest: Guest) -> None:
     kthreadd = guest.statfs(KTHREADD)
     child = guest.spawn()
     under_rootfs = namespace_bottom(child)
     assert (kthreadd.type, under_rootfs.type) == (abi.NULL_FS_MAGIC, abi.NULL_FS_MAGIC)
     assert kthreadd.fsid != under_rootfs.fsid
-    fsids = {guest.statfs(f"/proc/{kthread.pid}/root").fsid for kthread in guest.kthreads()[:10] if kthread.name != "kdevtmpfs"}
+    fsids = {
+        guest.statfs(f"/proc/{kthread.pid}/root").fsid
+        for kthread in guest.kthreads()[:10]
+        if kthread.name != "kdevtmpfs"
+    }
     assert fsids == {kthreadd.fsid}
 
 
@@ -97,7 +106,12 @@ def test_chroot(guest: Guest) -> None:
     assert observer.statx(KTHREADD, 0) == before
 
 
-@check("kcmp", "PID 1 and the kernel threads have different fs_structs, these share one", patch="kthread-nullfs-v2/17", since=ISOLATED)
+@check(
+    "kcmp",
+    "PID 1 and the kernel threads have different fs_structs, these share one",
+    patch="kthread-nullfs-v2/17",
+    since=ISOLATED,
+)
 def test_kcmp(guest: Guest) -> None:
     if guest.outcome("kcmp", 1, 1, abi.KCMP_FS, 0, 0) == "ENOSYS":
         pytest.skip("this kernel has no kcmp() (CONFIG_KCMP)")
@@ -107,7 +121,9 @@ def test_kcmp(guest: Guest) -> None:
     assert alone == {"kdevtmpfs"}
 
 
-@check("sealed-create", "nothing can be created in a kernel thread's root", patch="kthread-nullfs-v2/22", since=ISOLATED)
+@check(
+    "sealed-create", "nothing can be created in a kernel thread's root", patch="kthread-nullfs-v2/22", since=ISOLATED
+)
 def test_sealed_create(guest: Guest) -> None:
     new = f"{KTHREADD}/new"
     guest.write_file("/tmp/file", "x")
@@ -127,7 +143,12 @@ def test_sealed_create(guest: Guest) -> None:
     assert guest.listdir(KTHREADD) == []
 
 
-@check("sealed-mount", "nothing can be mounted on a kernel thread's root, nor taken from it", patch="kthread-nullfs-v2/22", since=ISOLATED)
+@check(
+    "sealed-mount",
+    "nothing can be mounted on a kernel thread's root, nor taken from it",
+    patch="kthread-nullfs-v2/22",
+    since=ISOLATED,
+)
 def test_sealed_mount(guest: Guest) -> None:
     before = guest.read_text("/proc/1/mountinfo")
     tmpfs = guest.call("fsopen", "tmpfs", 0)
@@ -178,7 +199,12 @@ def test_sealed_lookup(guest: Guest) -> None:
     assert not jailed.exists("/../init")
 
 
-@check("sealed-setns", "a kernel thread's mount namespace leads to PID 1's mounts, never to its own root", patch="kthread-nullfs-v2/22", since=ISOLATED)
+@check(
+    "sealed-setns",
+    "a kernel thread's mount namespace leads to PID 1's mounts, never to its own root",
+    patch="kthread-nullfs-v2/22",
+    since=ISOLATED,
+)
 def test_sealed_setns(guest: Guest) -> None:
     kthreadd = guest.statx(KTHREADD, 0)
     child = guest.spawn()

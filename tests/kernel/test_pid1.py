@@ -54,21 +54,36 @@ def nothing_lost(guest: Guest) -> None:
     assert unshared_lines(guest) == 1
 
 
-@check("silent-thread", "another thread of PID 1 may leave: no warning, nothing lost", patch="kthread-nullfs-v2/1", since=ISOLATED)
+@check(
+    "silent-thread",
+    "another thread of PID 1 may leave: no warning, nothing lost",
+    patch="kthread-nullfs-v2/1",
+    since=ISOLATED,
+)
 def test_silent_thread(guest: Guest) -> None:
     for flag in (abi.CLONE_FS, abi.CLONE_NEWNS):
         guest.thread().unshare(flag)
     nothing_lost(guest)
 
 
-@check("silent-child", "a child that shares PID 1's state may leave: no warning, nothing lost", patch="kthread-nullfs-v2/1", since=ISOLATED)
+@check(
+    "silent-child",
+    "a child that shares PID 1's state may leave: no warning, nothing lost",
+    patch="kthread-nullfs-v2/1",
+    since=ISOLATED,
+)
 def test_silent_child(guest: Guest) -> None:
     for flag in (abi.CLONE_FS, abi.CLONE_NEWNS):
         guest.spawn(abi.CLONE_FS).unshare(flag)
     nothing_lost(guest)
 
 
-@check("pid-ns", "the first process of a PID namespace may leave: no warning, nothing lost", patch="kthread-nullfs-v2/1", since=ISOLATED)
+@check(
+    "pid-ns",
+    "the first process of a PID namespace may leave: no warning, nothing lost",
+    patch="kthread-nullfs-v2/1",
+    since=ISOLATED,
+)
 def test_pid_ns(guest: Guest) -> None:
     for flag in (abi.CLONE_FS, abi.CLONE_NEWNS):
         init = guest.spawn(abi.CLONE_FS | abi.CLONE_NEWPID)
@@ -77,7 +92,12 @@ def test_pid_ns(guest: Guest) -> None:
     nothing_lost(guest)
 
 
-@check("cut-core", "after PID 1 left, core files by absolute path are not written", patch="kthread-nullfs-v2/16", since=ISOLATED)
+@check(
+    "cut-core",
+    "after PID 1 left, core files by absolute path are not written",
+    patch="kthread-nullfs-v2/16",
+    since=ISOLATED,
+)
 def test_cut_core(guest: Guest) -> None:
     guest.unshare(abi.CLONE_FS)
     dump = dump_suid(guest)
@@ -99,7 +119,9 @@ def test_cut_umh(guest: Guest) -> None:
     assert load_into_helper(guest) is None, "the module loader ran"
 
 
-@check("cut-firmware", "after PID 1 left, a firmware request fails cleanly", patch="kthread-nullfs-v2/9", since=ISOLATED)
+@check(
+    "cut-firmware", "after PID 1 left, a firmware request fails cleanly", patch="kthread-nullfs-v2/9", since=ISOLATED
+)
 def test_cut_firmware(guest: Guest) -> None:
     guest.makedirs("/lib", "/lib/firmware")
     for name in ("before", "after"):

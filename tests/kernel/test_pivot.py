@@ -37,7 +37,12 @@ def new_root(guest: Guest) -> None:
     guest.chdir("/new")
 
 
-@check("pivot-initramfs", "PID 1 can pivot out of the initramfs and unmount it", patch="immutable-rootfs-v2/3", since=ROOTFS)
+@check(
+    "pivot-initramfs",
+    "PID 1 can pivot out of the initramfs and unmount it",
+    patch="immutable-rootfs-v2/3",
+    since=ROOTFS,
+)
 def test_pivot_initramfs(guest: Guest) -> None:
     leave_initramfs(guest)
     assert not guest.exists("/unpack")
@@ -46,7 +51,12 @@ def test_pivot_initramfs(guest: Guest) -> None:
     assert set(guest.listdir("/")) == {"dev", "init", "initramfs", "proc", "tmp"}
 
 
-@check("pivot-memory", "once PID 1 has left the initramfs, its memory comes back", patch="kthread-nullfs-v2/20", since=Era.ISOLATED)
+@check(
+    "pivot-memory",
+    "once PID 1 has left the initramfs, its memory comes back",
+    patch="kthread-nullfs-v2/20",
+    since=Era.ISOLATED,
+)
 def test_pivot_memory(guest: Guest) -> None:
     # Before, kdevtmpfs had a copy of PID 1's mounts in its namespace, the rootfs among them, and kept it.
     zero, ballast = guest.open("/dev/zero"), guest.open("/ballast", abi.O_WRONLY | abi.O_CREAT, 0o600)
@@ -60,7 +70,12 @@ def test_pivot_memory(guest: Guest) -> None:
     assert full - cached(guest) > BALLAST * 3 // 4
 
 
-@check("pivot-keep", "pivot_root() into a directory keeps the initramfs reachable there", patch="immutable-rootfs-v2/3", since=ROOTFS)
+@check(
+    "pivot-keep",
+    "pivot_root() into a directory keeps the initramfs reachable there",
+    patch="immutable-rootfs-v2/3",
+    since=ROOTFS,
+)
 def test_pivot_keep(guest: Guest) -> None:
     new_root(guest)
     guest.pivot_root(".", "initramfs")
@@ -70,7 +85,12 @@ def test_pivot_keep(guest: Guest) -> None:
     assert not guest.exists("/initramfs/unpack/link")
 
 
-@check("pivot-kthreads", "PID 1's pivot_root() moves user processes, and no kernel thread", patch="kthread-nullfs-v2/23", since=Era.ISOLATED)
+@check(
+    "pivot-kthreads",
+    "PID 1's pivot_root() moves user processes, and no kernel thread",
+    patch="kthread-nullfs-v2/23",
+    since=Era.ISOLATED,
+)
 def test_pivot_kthreads(guest: Guest) -> None:
     bystander = guest.spawn()
     kdevtmpfs = next(kthread.pid for kthread in guest.kthreads() if kthread.name == "kdevtmpfs")
@@ -91,7 +111,12 @@ def test_pivot_kthreads(guest: Guest) -> None:
     assert [guest.statx(f"/proc/{pid}/root", 0).mnt_id for pid in kthreads] == [one.mnt_id for one in before]
 
 
-@check("mount-ids", "nullfs is mount 1, the rootfs mount 2, and nobody on the rootfs sees nullfs", patch="immutable-rootfs-v2/1", since=ROOTFS)
+@check(
+    "mount-ids",
+    "nullfs is mount 1, the rootfs mount 2, and nobody on the rootfs sees nullfs",
+    patch="immutable-rootfs-v2/1",
+    since=ROOTFS,
+)
 def test_mount_ids(guest: Guest) -> None:
     assert guest.statx("/").mnt_id == 2
     rows = [line.split() for line in guest.read_text("/proc/self/mountinfo").splitlines()]
@@ -100,7 +125,12 @@ def test_mount_ids(guest: Guest) -> None:
     assert not any("nullfs" in row for row in rows)
 
 
-@check("userns-locked", "under the rootfs is an empty directory; a new user namespace cannot uncover it, root can", patch="immutable-rootfs-v2/3", since=ROOTFS)
+@check(
+    "userns-locked",
+    "under the rootfs is an empty directory; a new user namespace cannot uncover it, root can",
+    patch="immutable-rootfs-v2/3",
+    since=ROOTFS,
+)
 def test_userns_locked(guest: Guest) -> None:
     # The cover letter says that the rootfs need not be locked any more. The merged lock_mnt_tree()
     # (fs/namespace.c) locks every mount but the namespace's root, which is nullfs now, so it still is.

@@ -189,7 +189,7 @@ def full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
         pytest.skip("only root can mount a small tmpfs")
     where = tmp_path / "full"
     where.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", where]
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(where)]
     mounted = subprocess.run(command, check=False, capture_output=True, text=True)
     if mounted.returncode:
         pytest.skip(f"cannot mount a tmpfs: {mounted.stderr.strip()}")

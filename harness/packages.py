@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The programs of the host that the harness needs, and Debian's packages that have them. Standard library only."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from harness import cache, process
+from harness.arch import ARCHES, Arch
+from harness.deadline import Deadline
+from harness.errors import HostError
+
+#: A line of a log that tells what went wrong, unlike pip's "subprocess-exited-with-error".
+ERROR = re.compile(r"connection broken by|^(E|ERROR|error):(?! subprocess-exited)|^\w*(Error|Exception)\b")
+#: Seconds that apt may take on a slow line.
+APT_SECONDS = 1800.0
+#: Seconds for apt to come to a safe end once it is asked to stop.
+APT_GRACE = 60.0
+
+
+def say(line: str) -> None:
+    """One plain line for each thing that is done to the host."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def lacks(*, venv: bool) -> dict[str, str]:
+    """The programs this host lacks, each with Debian's package that has it.
+
+    They are what boots both architectures and compiles their agent; with ``venv``, what makes a venv too.
+    """
+    found = {f"qemu-system-{arch.qemu}": arch.qemu_package for arch in ARCHES}
+    found = {program: package for program, package in found.items() if shutil.which(program) is None}
+    for arch in ARCHES:
+        if not has_compiler(arch):
+            native = platform.machine() == arch.qemu
+            found |= {"gcc": "gcc"} if native else {f"{arch.cross}gcc": arch.cross_package}
+    # Debian's python3 comes with venv, but without the ensurepip that fills one.
+    if venv and importlib.util.find_spec("ensurepip") is None:
+        found["python3 -m ensurepip"] = "python3-venv"
+    return found
+
+
+def has_compiler(arch: Arch) -> bool:
+    """Whether a compiler for ``arch`` is there: a cross gcc, a native one, or clang with the linker it needs."""
+    if shutil.which(f"{arch.cross}gcc") or (shutil.which("clang") and shutil.which("ld.lld")):
+        return True
+    if shutil.which("gcc") is None:
+        return False
+    return process.run(["gcc", "-dumpmachine"], Deadline.after(10)).stdout.startswith(f"{arch.qemu}-")
+
+
+def provide(missing: Mapping[str, str], *, allowed: bool) -> None:
+    """Install what is ``missing``. Raises HostError with the command, if not ``allowed`` or neither root nor sudo."""
+    if not missing:
+        return
+    packages = sorted(set(missing.values()))
+    what = f"programs that this needs are missing: {', '.join(missing)}"
+    if shutil.which("apt-get") is None:
+        raise HostError(what, hint="install them with the package manager of this system (there is no apt-get)")
+    root = os.geteuid() == 0
+    install = ["install", "-y", "--no-install-recommends", *packages]
+    command = process.pasteable([*([] if root else ["sudo"]), "apt-get", *install])
+    if not allowed or not (root or shutil.which("sudo")):
+        raise HostError(what, hint=command)
+    say(f"installing Debian packages: {' '.join(packages)}")
+    if apt(install)[0] != 0:
+        # Mostly lists that are empty, as in a container image, or older than the mirror's pool.
+        say("updating apt's package lists")
+        apt(["update"])
+        status, log, cause = apt(install)
+        if status != 0:
+            raise HostError(f"apt-get could not install {' '.join(packages)}", cause=cause, log=log, hint=command)
+    importlib.invalidate_caches()
+    if left := missing.keys() & lacks(venv=True):
+        raise HostError(f"still missing after the installation: {', '.join(sorted(left))}", hint="is it in $PATH?")
+
+
+def apt(words: Sequence[str]) -> tuple[int, Path, str]:
+    """Run apt-get, with sudo if need be, and return its status, its log and the first error in it.
+
+    It is the one child that must not be killed: dpkg stopped half-way leaves a package database to
+    be mended by hand. It is asked to stop by SIGINT, which apt obeys where that is safe, and waited
+    for. It also stays in our session, where sudo can ask for a password.
+    """
+    argv = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-o", "DPkg::Lock::Timeout=60", *words]
+    argv = argv if os.geteuid() == 0 else ["sudo", *argv]
+    with logged(argv) as log:
+        child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log.file, stderr=log.file)
+        try:
+            status = child.wait(APT_SECONDS)
+        except BaseException as error:
+            with contextlib.suppress(PermissionError, subprocess.TimeoutExpired):  # sudo cannot be signalled
+                child.send_signal(signal.SIGINT)
+                child.wait(APT_GRACE)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise HostError("apt-get did not end", cause=process.pasteable(argv), log=log.path) from error
+            raise
+        return status, log.path, log.first_error()
+
+
+@dataclass(frozen=True)
+class Log:
+    """What one command wrote: the part of ``path`` from ``start`` on."""
+
+    path: Path
+    file: IO[bytes]
+    start: int
+
+    def first_error(self) -> str:
+        """The first line that tells of an error in the words of apt, pip or python, else the last line."""
+        text = self.path.read_bytes()[self.start :].decode(errors="replace")
+        # Pip first tries hooks that a build backend need not have: what follows that excuse is the error.
+        text = text.rpartition("During handling of the above exception")[2]
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        errors = [line for line in lines if ERROR.search(line)]
+        return next(iter(errors or lines[-1:]), "")
+
+
+@contextlib.contextmanager
+def logged(argv: Sequence[str | Path]) -> Iterator[Log]:
+    """The bootstrap's log, open for what ``argv`` writes, and begun with the command itself."""
+    path = cache.directory("log") / "bootstrap.log"
+    with cache.writing(path):
+        file = path.open("ab")
+    with file:
+        file.write(f"$ {process.pasteable(argv)}\n".encode())
+        file.flush()
+        yield Log(path, file, file.tell())
