@@ -46,7 +46,7 @@ def build(arch: Arch, deadline: Deadline) -> Path:
     final = cache.directory("agent", arch.name) / key
     if final.exists():
         return final
-    with cache.locked("agent", arch.name), cache.scratch("agent") as scratch:
+    with cache.locked(deadline, "agent", arch.name), cache.scratch("agent") as scratch:
         if final.exists():
             return final
         with cache.writing(scratch):

@@ -3,19 +3,28 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
+from harness.deadline import Deadline
 from harness.errors import HostError
 
 #: Moves the whole cache.
 VARIABLE = "NULLFS_HARNESS_CACHE"
+#: Seconds between two looks at a lock that another run holds: at first, and at most.
+PAUSES = (0.01, 0.5)
+#: From linux/fcntl.h.
+AT_FDCWD = -100
+RENAME_EXCHANGE = 2
 
 
 def root() -> Path:
@@ -50,12 +59,33 @@ def directory(*parts: str) -> Path:
 
 
 @contextmanager
-def locked(*parts: str) -> Iterator[None]:
-    """Hold the lock named by ``parts``: one process at a time makes a thing, the others wait for it."""
+def locked(deadline: Deadline, *parts: str) -> Iterator[None]:
+    """Hold the lock named by ``parts``: one process at a time makes a thing, the others wait for it.
+
+    A free lock is had even after the deadline. Raises HostError when it passes while another run holds the lock.
+    """
     lock = directory("locks") / "-".join(parts)
     with writing(lock), lock.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        pause, longest = PAUSES
+        while not acquired(handle):
+            if deadline.passed:
+                raise HostError(
+                    f"another run holds the lock {lock.name}",
+                    cause=f"it did not let go of {lock} within {deadline.seconds:.0f} s",
+                    hint="let that run finish, or end it (lslocks shows its process)",
+                )
+            time.sleep(min(pause, deadline.left()))
+            pause = min(2 * pause, longest)
         yield
+
+
+def acquired(handle: IO[str]) -> bool:
+    """Take the lock on an open file, unless someone else has it."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextmanager
@@ -92,6 +122,15 @@ def publish(made: Path, final: Path) -> Path:
     with writing(final):
         final.parent.mkdir(parents=True, exist_ok=True)
         if made.is_dir() and final.exists():
+            if exchange(made, final):
+                shutil.rmtree(made, ignore_errors=True)
+                return final
             shutil.rmtree(final)
         made.replace(final)
     return final
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Let two paths change places in one step (renameat2(2)). Returns whether the file system could; NFS cannot."""
+    libc = ctypes.CDLL(None)
+    return bool(libc.renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0)

@@ -14,6 +14,7 @@ from virtme import architectures
 from virtme.kernel_image import KernelImageError, normalize_kernel_image
 
 from harness import cache, debian, image
+from harness.apt import cache_full
 from harness.arch import ARCHES, Arch
 from harness.deadline import Deadline
 from harness.errors import HostError, RequestError
@@ -113,21 +114,21 @@ def resolve(spec: str, arch: Arch | None, deadline: Deadline) -> list[Kernel]:
     if wanted[0].suffix == ".deb" and wanted[0].is_file():
         return [from_debs(spec, wanted, arch, deadline)]
     if wanted[0].is_dir():
-        return [from_directory(spec, wanted[0].absolute(), arch)]
-    return [from_image(spec, wanted[0].absolute(), arch)]
+        return [from_directory(spec, wanted[0].absolute(), arch, deadline)]
+    return [from_image(spec, wanted[0].absolute(), arch, deadline)]
 
 
 def from_debian(spec: str, wanted: DebianSpec, arch: Arch, deadline: Deadline) -> Kernel:
     """A kernel of Debian's, fetched if it is not in the cache."""
     tree = debian.fetch(wanted.words, arch, wanted.flavour, deadline)
-    return from_image(spec, packaged(tree, spec), arch)
+    return from_image(spec, packaged(tree, spec), arch, deadline)
 
 
 def from_debs(spec: str, debs: tuple[Path, ...], arch: Arch | None, deadline: Deadline) -> Kernel:
     """The kernel in packages that the user has."""
     tree = debian.unpack(debs, deadline)
     try:
-        return from_image(spec, packaged(tree, spec), arch)
+        return from_image(spec, packaged(tree, spec), arch, deadline)
     except RequestError:
         shutil.rmtree(tree, ignore_errors=True)
         raise
@@ -148,12 +149,12 @@ def packaged(tree: Path, spec: str) -> Path:
     return images[0]
 
 
-def from_directory(spec: str, directory: Path, arch: Arch | None) -> Kernel:
+def from_directory(spec: str, directory: Path, arch: Arch | None, deadline: Deadline) -> Kernel:
     """The kernel built in ``directory``: the bootable image of ``arch``, or of the only architecture built there."""
     built = [each for each in ARCHES if (directory / each.image).is_file()]
     fitting = [each for each in built if arch in (None, each)]
     if len(fitting) == 1:
-        return from_image(spec, directory / fitting[0].image, arch)
+        return from_image(spec, directory / fitting[0].image, arch, deadline)
     images = " and ".join(each.image for each in built)
     if fitting:
         raise RequestError(f"{directory} has several images: {images}", hint="choose one with --arch")
@@ -170,9 +171,9 @@ def from_directory(spec: str, directory: Path, arch: Arch | None) -> Kernel:
     raise RequestError(f"{directory} is a directory with no kernel in it (no {targets})", hint=SPECS)
 
 
-def from_image(spec: str, path: Path, arch: Arch | None) -> Kernel:
+def from_image(spec: str, path: Path, arch: Arch | None, deadline: Deadline) -> Kernel:
     """The kernel in the file at ``path``, with the modules and the config that lie where they usually do."""
-    boot = unwrapped(path)
+    boot = unwrapped(path, deadline)
     facts = image.identify(path, boot)
     if boot != path:
         facts = replace(facts, format=image.wrapping(path))
@@ -191,16 +192,16 @@ def from_image(spec: str, path: Path, arch: Arch | None) -> Kernel:
     return Kernel(spec, path, boot, facts.arch, facts.release, modules, symbols)
 
 
-def unwrapped(path: Path) -> Path:
+def unwrapped(path: Path, deadline: Deadline) -> Path:
     """The plain Image inside a gzip'd or EFI zboot one, kept in the cache by its contents; else ``path`` itself."""
     if not image.wrapping(path):
         return path
     where = cache.directory("images")
-    with cache.locked("images"), cache.writing(where):
+    with cache.locked(deadline, "images"), cache.writing(where):
         try:
             return Path(normalize_kernel_image(architectures.get("aarch64"), str(path), where))
         except KernelImageError as error:
-            debian.cache_full(str(error), where)
+            cache_full(str(error), where)
             if "not installed" in str(error):
                 raise HostError(f"{path} cannot be unpacked", cause=str(error), hint="apt-get install zstd") from error
             image.identify(path)  # says it better

@@ -6,10 +6,11 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -45,34 +46,45 @@ def spawn(
     session of its own. Raises HostError if the program is not there.
     """
     log.debug("run: %s", pasteable(argv))
-    try:
-        child = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "--", *(str(word) for word in argv)],
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            pass_fds=pass_fds,
-            cwd=cwd,
-            env=env,
-            start_new_session=True,
-        )
-    except FileNotFoundError as error:
-        raise HostError("setpriv is not installed", hint="apt-get install util-linux") from error
+    if not installed("setpriv", cwd, env):
+        raise HostError("setpriv is not installed", hint="apt-get install util-linux")
+    if not installed(argv[0], cwd, env):  # setpriv would just exit with status 127
+        raise HostError(f"{argv[0]} is not installed", cause=pasteable(argv))
+    child = subprocess.Popen(
+        ["setpriv", "--pdeathsig", "KILL", "--", *(str(word) for word in argv)],
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        pass_fds=pass_fds,
+        cwd=cwd,
+        env=env,
+        start_new_session=True,
+    )
     try:
         yield child
     finally:
         stop(child)
 
 
+def installed(program: str | Path, cwd: Path | None, env: Mapping[str, str] | None) -> bool:
+    """Whether a child with that working directory and environment finds ``program``."""
+    if os.sep in str(program):
+        program = Path(cwd or "", program).absolute()
+    return shutil.which(program, path=os.pathsep.join(os.get_exec_path(env))) is not None
+
+
 def stop(child: subprocess.Popen[bytes]) -> int:
-    """End ``child`` and its process group, politely first, and reap it. Returns its status."""
+    """End ``child`` and its process group, politely first, and reap it. Returns its status.
+
+    A child that has ended by itself is just reaped; what it left running meant to stay.
+    """
     if child.poll() is None:
-        child.terminate()
-        try:
+        os.killpg(child.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
             child.wait(GRACE)
-        except subprocess.TimeoutExpired:
+        with suppress(ProcessLookupError):  # all gone, as it should be
             os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
+        child.wait()
     for stream in (child.stdin, child.stdout, child.stderr):
         if stream is not None:
             stream.close()

@@ -10,7 +10,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from rich.table import Table
 from rich.text import Text
 
-from harness.errors import HarnessError
 from harness.results import KernelFacts, Result, Run
 from harness.series import patch
 
@@ -131,16 +130,8 @@ def failure(result: Result, run: Run) -> str:
     )
     headline = f"{_CELLS[cell(result)][0]} {result.check} on {kernel.name} ({kernel.arch})"
     return environment.get_template("failure.txt.j2").render(
-        result=result, kernel=kernel, headline=headline, link=_link(result)
+        result=result, kernel=kernel, headline=headline, patch=patch(result.patch)
     )
-
-
-def _link(result: Result) -> str:
-    name, _, rest = result.patch.partition(" ")
-    try:
-        return patch(f"{name}/{rest.partition('/')[0]}").link
-    except HarnessError:
-        return ""
 
 
 def junit(run: Run) -> str:

@@ -127,7 +127,7 @@ def test_cut_firmware(guest: Guest) -> None:
     for name in ("before", "after"):
         guest.write_file(f"/lib/firmware/{name}.bin", name)
     if not guest.load_module("test_firmware"):
-        pytest.skip("this kernel has no test_firmware to ask for firmware with (CONFIG_TEST_FIRMWARE)")
+        pytest.skip("this kernel has no test_firmware (CONFIG_TEST_FIRMWARE); debian:isolated:full has it")
     trigger = "/sys/devices/virtual/misc/test_firmware/trigger_async_request"
     guest.write_file(trigger, "before.bin", 0)
     assert guest.read_file("/dev/test_firmware") == b"before"

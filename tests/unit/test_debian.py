@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import cache, debian
+from harness import apt, cache, debian
 from harness.arch import ARCHES, ARM64, X86_64, Arch
 from harness.deadline import Deadline
 from harness.errors import HostError, RequestError
@@ -21,9 +21,9 @@ BIG = 13_000_000
 SMALL = 1900
 
 
-def split(release: str, version: str, *kinds: str) -> list[debian.Package]:
+def split(release: str, version: str, *kinds: str) -> list[apt.Package]:
     """The packages of one kernel since 6.19; ``image`` is the empty one."""
-    return [debian.Package(f"linux-{kind}-{release}", version, SMALL if kind == "image" else BIG) for kind in kinds]
+    return [apt.Package(f"linux-{kind}-{release}", version, SMALL if kind == "image" else BIG) for kind in kinds]
 
 
 ALL = ("binary-unsigned", "image", "modules", "base")
@@ -36,14 +36,14 @@ LISTS = [
     *split("7.2.9+deb13-cloud-amd64", "7.2.9-1~bpo13+1", "binary", *ALL),
     *split("7.0.13+deb13-cloud-amd64", "7.0.13-1~bpo13+1", "binary", "image"),
     *split("6.19.14+deb13-cloud-amd64", "6.19.14-1~bpo13+1", "binary", "image"),
-    debian.Package("linux-image-6.18.15+deb13-cloud-amd64", "6.18.15-1~bpo13+1", BIG),
-    debian.Package("linux-image-6.12.90+deb12-cloud-amd64", "6.12.90-1~bpo12+1", BIG),
-    debian.Package("linux-image-6.12.90+deb12.1-cloud-amd64", "6.12.90-2~bpo12+1", BIG),
-    debian.Package("linux-image-6.12.95+deb12-cloud-amd64-unsigned", "6.12.95-1~bpo12+1", BIG),
-    debian.Package("linux-image-6.12.95+deb12-cloud-amd64-dbg", "6.12.95-1~bpo12+1", BIG),
-    debian.Package("linux-image-6.12.95+deb12-16k-amd64", "6.12.95-1~bpo12+1", BIG),
-    debian.Package("linux-image-cloud-amd64", "7.2.13-1", SMALL),
-    debian.Package("linux-image-7.1.9+deb13-cloud-amd64", "7.1.9-1", SMALL),
+    apt.Package("linux-image-6.18.15+deb13-cloud-amd64", "6.18.15-1~bpo13+1", BIG),
+    apt.Package("linux-image-6.12.90+deb12-cloud-amd64", "6.12.90-1~bpo12+1", BIG),
+    apt.Package("linux-image-6.12.90+deb12.1-cloud-amd64", "6.12.90-2~bpo12+1", BIG),
+    apt.Package("linux-image-6.12.95+deb12-cloud-amd64-unsigned", "6.12.95-1~bpo12+1", BIG),
+    apt.Package("linux-image-6.12.95+deb12-cloud-amd64-dbg", "6.12.95-1~bpo12+1", BIG),
+    apt.Package("linux-image-6.12.95+deb12-16k-amd64", "6.12.95-1~bpo12+1", BIG),
+    apt.Package("linux-image-cloud-amd64", "7.2.13-1", SMALL),
+    apt.Package("linux-image-7.1.9+deb13-cloud-amd64", "7.1.9-1", SMALL),
 ]
 
 
@@ -211,7 +211,7 @@ def test_a_full_disk_is_named_while_unpacking(full_disk: Path, tmp_path: Path) -
 
 
 def test_a_full_disk_is_named_before_apt_hangs_on_it(full_disk: Path) -> None:
-    if not debian.KEYRING.is_file():
+    if not apt.KEYRING.is_file():
         pytest.skip("not a Debian host")
     with pytest.raises(HostError, match=f"cannot write to the cache below {full_disk}") as caught:
         debian.fetch("isolated", X86_64, "cloud", Deadline.after(30))

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "harness"
 #: module goes to the lowest layer that its imports allow; a name that has no file yet does no harm.
 LAYERS = (
     ("__init__", "errors", "deadline", "process", "cache", "arch", "resources"),
-    ("packages", "image", "debian", "kernel", "kconfig", "series"),
+    ("packages", "image", "apt", "debian", "kernel", "kconfig", "series"),
     ("agent", "initramfs"),
     ("console", "protocol", "channel", "qmp", "qemu", "machine", "accel"),
     ("abi", "task", "guest", "corefile", "lab"),

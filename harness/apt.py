@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""apt with a private state: its lists, sources and options are in the cache.
+
+Nothing of the host's apt is changed. Its mirror, proxy and policies are inherited; what is fetched is verified by
+apt against Debian's archive keyring.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from harness import cache, process
+from harness.arch import Arch
+from harness.deadline import Deadline
+from harness.errors import HostError
+
+#: Bytes that the lists of one architecture need while they are fetched.
+LISTS = 48 << 20
+#: Bytes below which a program that failed is taken to have failed for want of them.
+SPARE = 1 << 20
+#: Suites that have kernels of all eras; those of the host itself are too old.
+SUITES = ("sid", "trixie-backports", "experimental", "bookworm-backports")
+#: Other names that a host may call its suite.
+ALIASES = ("stable", "oldstable", "testing", "unstable", "sid")
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+CONFIGURATION = """\
+Dir::Etc::sourcelist "{state}/sources.list";
+Dir::Etc::sourceparts "/dev/null";
+Dir::Etc::preferences "/dev/null";
+Dir::Etc::preferencesparts "/dev/null";
+Dir::State::lists "{state}/lists";
+Dir::State::status "{state}/status";
+Dir::Cache "{state}";
+Dir::Cache::pkgcache "";
+Dir::Cache::srcpkgcache "";
+#clear APT::Architectures;
+APT::Architecture "{arch}";
+APT::Architectures {{ "{arch}"; }};
+APT::Default-Release "";
+APT::Get::AllowUnauthenticated "false";
+APT::Update::Error-Mode "any";
+Acquire::AllowInsecureRepositories "false";
+Acquire::Languages "none";
+Acquire::GzipIndexes "true";
+// The host's hooks are about the host.
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+"""
+
+
+class Package(NamedTuple):
+    """A package that a mirror has; ``size`` is that of the .deb in bytes."""
+
+    name: str
+    version: str
+    size: int
+
+
+class AptError(HostError):
+    """apt could not get something from the mirror; ``cause`` is its first error."""
+
+
+class Apt:
+    """A private apt for one architecture: its lists, sources and options are in the cache, not in /etc and /var."""
+
+    def __init__(self, arch: Arch) -> None:
+        self.arch = arch
+        self.state = cache.directory("apt", arch.debian)
+        self.log = cache.directory("log") / f"apt-{arch.debian}.log"
+
+    def update(self, deadline: Deadline) -> None:
+        """Fetch the lists of packages. Raises AptError, HostError; older lists stay as they were."""
+        if self.log.is_file():
+            with cache.writing(self.log):
+                self.log.write_text("")
+        self.configure(deadline)
+        room(self.state, LISTS)
+        self.run(["apt-get", "update"], deadline)
+
+    def search(self, pattern: str, deadline: Deadline) -> list[Package]:
+        """Every package in the lists whose name matches."""
+        text = self.run(["apt-cache", "search", "--names-only", "--full", pattern], deadline, keep=False)
+        found = []
+        for record in text.split("\n\n"):
+            fields = dict(re.findall(r"^(Package|Version|Size): (.*)$", record, re.MULTILINE))
+            if len(fields) == 3:
+                found.append(Package(fields["Package"], fields["Version"], int(fields["Size"])))
+        return found
+
+    def download(self, packages: Sequence[Package], into: Path, deadline: Deadline) -> None:
+        """Put packages into a directory, verified by apt. Raises AptError, HostError."""
+        room(into, sum(package.size for package in packages))
+        names = [f"{package.name}={package.version}" for package in packages]
+        self.run(["apt-get", "download", *names], deadline, cwd=into)
+
+    def run(self, command: Sequence[str], deadline: Deadline, *, cwd: Path | None = None, keep: bool = True) -> str:
+        """Run one command of apt with our options and return what it printed, which goes to the log as well."""
+        argv = [command[0], "-q", "-c", str(self.state / "apt.conf"), *command[1:]]
+        # In English, so that the cause is found; no dialog; warnings (an _apt user who cannot look into the cache,
+        # so that apt downloads as ourselves) are in the log and do not count.
+        env = {**os.environ, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
+        try:
+            done = process.run(argv, deadline, cwd=cwd, env=env, merge=True)
+        except HostError:
+            room(cwd or self.state, SPARE)
+            raise
+        with cache.writing(self.log), self.log.open("a") as handle:
+            handle.write(f"$ {process.pasteable(argv)}\n{done.stdout if keep else ''}# exit status {done.returncode}\n")
+        if done.returncode:
+            cache_full(done.stdout, self.state)
+            errors = re.findall(r"^E: (.*)$", done.stdout, re.MULTILINE) or done.stdout.strip().splitlines()[-1:]
+            cause = errors[0] if errors else f"exit status {done.returncode}"
+            raise AptError(f"{' '.join(command[:2])} failed", cause=cause, log=self.log)
+        return done.stdout
+
+    def configure(self, deadline: Deadline) -> None:
+        """Write our apt.conf and sources.list. Everything not said here is as on the host (apt.conf(5))."""
+        if not shutil.which("apt-get"):
+            raise HostError("apt-get is not installed", hint="give an image or .deb files instead")
+        if not KEYRING.is_file():
+            raise HostError(f"{KEYRING} is not there", hint="apt-get install debian-archive-keyring")
+        mirror = self.mirror(deadline)
+        option = f"signed-by={KEYRING} arch={self.arch.debian} target=Packages"
+        with cache.writing(self.state):
+            (self.state / "lists" / "partial").mkdir(parents=True, exist_ok=True)
+            (self.state / "status").write_text("")
+            (self.state / "apt.conf").write_text(CONFIGURATION.format(state=self.state, arch=self.arch.debian))
+            sources = "".join(f"deb [{option}] {mirror} {suite} main\n" for suite in SUITES)
+            (self.state / "sources.list").write_text(sources)
+
+    def mirror(self, deadline: Deadline) -> str:
+        """The URI of the mirror that the host itself uses for Debian's main archive. Raises HostError.
+
+        `update --print-uris` knows it even before the first update, when `indextargets` does not list anything yet.
+        """
+        codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "stable")
+        printed = process.run(["apt-get", "update", "--print-uris"], deadline, env={**os.environ, "LC_ALL": "C"})
+        archives = re.findall(r"^'(\S+)/dists/([^/\s]+)/InRelease'", printed.stdout, re.MULTILINE)
+        for uri, suite in archives:
+            if suite in (codename, *ALIASES) and not uri.startswith("cdrom:"):
+                return str(uri)
+        raise HostError(
+            f"the host's apt has no mirror of Debian {codename}",
+            cause=next(iter(printed.stderr.splitlines()), f"{len(archives)} other archives in its sources"),
+            hint="add one to /etc/apt/sources.list.d, or give a kernel that is here: an image or .deb files",
+        )
+
+
+def room(where: Path, size: int) -> None:
+    """Raise the cache's own HostError unless there are ``size`` bytes free.
+
+    It is asked beforehand because `apt-get update` hangs for ever on a full disk (apt 2.6.1).
+    """
+    with cache.writing(where):
+        if shutil.disk_usage(where).free < size:
+            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {size >> 20} MiB are needed")
+
+
+def cache_full(text: str, where: Path) -> None:
+    """Raise the cache's own HostError if a program has printed that the disk is full."""
+    for number in (errno.ENOSPC, errno.EDQUOT):
+        if os.strerror(number) in text:
+            with cache.writing(where):
+                raise OSError(number, os.strerror(number))

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the system tests start from: a real kernel, and the real program with a cache that is not the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from program import Program
+
+from harness import agent, cache, kernel
+from harness.arch import ARM64, X86_64, Arch
+from harness.deadline import Deadline
+
+
+def newest(arch: Arch) -> Path:
+    return kernel.resolve("debian:isolated", arch, Deadline.after(600))[0].image
+
+
+@pytest.fixture(scope="session")
+def image() -> Path:
+    """A plain arm64 Image: nothing in it is compressed, and it boots in half the time that x86_64 takes."""
+    return newest(ARM64)
+
+
+@pytest.fixture(scope="session")
+def x86_image() -> Path:
+    """A bzImage; on an x86_64 host the one kind of guest that KVM may be tried for."""
+    return newest(X86_64)
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache with the agents in it, so that a short deadline is one for the guest and not for the compiler."""
+    path = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(cache.VARIABLE, str(path))
+        for arch in (ARM64, X86_64):
+            agent.image(arch, Deadline.after(120))
+    yield path
+    assert list((path / "tmp").iterdir()) == []
+
+
+@pytest.fixture
+def program(warm: Path, tmp_path: Path) -> Iterator[Program]:
+    """The program, started in an empty directory; whatever the test made of it, nothing of it may be left."""
+    subject = Program(warm, tmp_path)
+    yield subject
+    assert subject.left() == []

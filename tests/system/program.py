@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the system tests share: the real program as a child process, and a look at what it left behind. No tests here."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+#: Seconds after which a program that has not ended is taken for hung. No test is about how long something takes.
+PATIENCE = 180.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a program ended, and what it said."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def text(self) -> str:
+        """All of it, with every run of blanks as one: tables and long lines are wrapped where a terminal ends."""
+        return " ".join((self.out + self.err).split())
+
+    def __str__(self) -> str:
+        return f"exit status {self.status}\n{self.out}\n--- stderr\n{self.err}"
+
+
+class Running:
+    """A program that was started and has not been waited for."""
+
+    def __init__(self, child: subprocess.Popen[str]) -> None:
+        self.child = child
+        self.seen = ""
+
+    def read_until(self, words: str) -> None:
+        """Read its stdout as far as the line that has ``words``; it must come before the program ends."""
+        assert self.child.stdout is not None
+        for line in self.child.stdout:
+            self.seen += line
+            if words in line:
+                return
+        raise AssertionError(f"it ended without saying {words!r}:\n{self.end()}")
+
+    def end(self) -> Done:
+        """Wait for its end."""
+        out, err = self.child.communicate(timeout=PATIENCE)
+        return Done(self.child.returncode, self.seen + out, err)
+
+
+class Program:
+    """``python -m harness`` and pytest with the plugin, with a cache of their own."""
+
+    def __init__(self, cache: Path, directory: Path) -> None:
+        self.cache = cache
+        self.directory = directory
+
+    def run(self, *words: str | Path, **variables: str) -> Done:
+        """``harness run WORDS`` to its end; it may not install anything."""
+        return self.end(["-m", "harness", "run", "--no-install", *words], variables)
+
+    def pytest(self, *words: str | Path) -> Done:
+        """Pytest to its end, with the plugin as an installed distribution brings it."""
+        return self.end(["-m", "pytest", "-p", "no:cacheprovider", *words], {})
+
+    def end(self, words: Sequence[str | Path], variables: Mapping[str, str]) -> Done:
+        """Python with ``words``, to its end, however long it takes."""
+        with self._started(words, variables) as running:
+            return running.end()
+
+    @contextmanager
+    def started(self, *words: str | Path) -> Iterator[Running]:
+        """``harness run WORDS``, killed when the block is left and it has not ended."""
+        with self._started(["-u", "-m", "harness", "run", "--no-install", *words], {}) as running:
+            yield running
+
+    @contextmanager
+    def _started(self, words: Sequence[str | Path], variables: Mapping[str, str]) -> Iterator[Running]:
+        # What steers the pytest that runs this test is not for the one under test.
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "NULLFS"))}
+        env |= {"NULLFS_HARNESS_CACHE": str(self.cache), "COLUMNS": "200", **variables}
+        argv = [sys.executable, *(str(word) for word in words)]
+        with subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+            cwd=self.directory, env=env, preexec_fn=listen,  # noqa: PLW1509 - the child has no threads yet
+        ) as child:  # fmt: skip
+            try:
+                yield Running(child)
+            finally:
+                child.kill()
+
+    def left(self) -> list[str]:
+        """What there should not be any more: processes that know the cache's path, and files in its tmp/."""
+        mine = {os.getpid(), os.getppid()}
+        processes = [f"process {pid}: {line}" for pid, line in command_lines() if str(self.cache) in line and pid not in mine]
+        tmp = self.cache / "tmp"
+        return processes + ([str(path) for path in tmp.iterdir()] if tmp.is_dir() else [])
+
+    def qemus(self) -> list[int]:
+        """The QEMU processes that boot something with this cache's initramfs."""
+        return [pid for pid, line in command_lines() if "qemu-system" in line and str(self.cache) in line]
+
+
+def listen() -> None:
+    """Hear SIGINT, which a shell lets its background jobs ignore."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def command_lines() -> Iterator[tuple[int, str]]:
+    """Every process of the host with its command line (proc(5))."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes()
+        except OSError:
+            continue  # it has just ended
+        yield int(path.parent.name), words.replace(b"\0", b" ").decode(errors="replace")
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    """Whether ``condition`` comes true while there is patience."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def results(path: Path) -> dict[str, dict[str, Any]]:
+    """The results in a file of ``--json``, by check."""
+    return {result["check"]: result for result in json.loads(path.read_text())["results"]}
