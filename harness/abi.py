@@ -69,6 +69,11 @@ class Statfs:
 
     SIZE = _STATFS.size
 
+    @property
+    def fstype(self) -> str:
+        """The type in words, where it is one that checks ask for; nullfs has no word in statfs(1) of its time."""
+        return {NULL_FS_MAGIC: "nullfs", TMPFS_MAGIC: "tmpfs", RAMFS_MAGIC: "ramfs"}.get(self.type, hex(self.type))
+
     @classmethod
     def unpack(cls, data: bytes) -> Statfs:
         """From the kernel's bytes."""

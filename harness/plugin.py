@@ -104,7 +104,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     checks = {item: check for item in items if (check := check_of(item))}
     if unknown := set(only) - {check.id for check in checks.values()}:
         known = ", ".join(sorted({check.id for check in checks.values()}))
-        raise pytest.UsageError(f"no check {', '.join(sorted(unknown))}; there are: {known}")
+        refusal = f"no check {', '.join(sorted(unknown))}; there are: {known}"
+        if isinstance(config.pluginmanager.get_plugin(SESSION_PLUGIN), SessionHolder):
+            pytest.exit(refusal, pytest.ExitCode.USAGE_ERROR)  # `run` says it in its own words
+        raise pytest.UsageError(refusal)
     kept = [item for item in items if session is not None or item not in checks]
     if only:
         kept = [item for item in kept if item in checks and checks[item].id in only]
@@ -167,15 +170,19 @@ def pytest_runtest_makereport(
 def _draft(item: pytest.Item, call: pytest.CallInfo[None], error: BaseException | None) -> Result:
     running = item.stash.get(_GUEST, None)
     troubles: tuple[str, ...] = ()
-    tail = path = ""
+    path = error.log if isinstance(error, GuestError) else None
     if running is not None:
-        line = running.machine.console
-        tail, path = line.tail(_TAIL), str(line.path)
+        path = running.console
         troubles = tuple(f"{seen.name}: {seen.line}" for seen in running.troubles())
-    elif isinstance(error, GuestError) and error.log is not None:
-        path = str(error.log)
-        tail = console.tail_of(error.log, _TAIL)
-    return Result("", "", "", "", "", "", "", False, round(call.duration, 3), _reason(error), troubles, tail, path)  # noqa: FBT003
+    return Result(
+        *("", "", "", "", "", "", ""),  # the session knows what it is about
+        ok=False,
+        seconds=round(call.duration, 3),
+        reason=_reason(error),
+        troubles=troubles,
+        tail=console.tail_of(path, _TAIL) if path else "",
+        console=str(path or ""),
+    )
 
 
 def _reason(error: BaseException | None) -> str:

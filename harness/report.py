@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from xml.etree import ElementTree as ET
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -68,6 +69,9 @@ def closing(run: Run) -> str:
             lines.append(f"  skipped {', '.join(names)}: {reason}")
         for result in bad:
             lines.append(f"  {_CELLS[cell(result)][0]} {result.check} ({_short(result)}): {_first(result)}")
+    whys = {kernel.arch: f"{kernel.accel} ({kernel.accel_why})" for kernel in run.kernels if kernel.accel}
+    if whys:
+        lines.append("Guests ran under " + "; ".join(f"{why} for {arch}" for arch, why in whys.items()) + ".")
     lines.append(verdict(run))
     return "\n".join(lines)
 
@@ -117,6 +121,18 @@ def _first(result: Result) -> str:
 
 def _short(result: Result) -> str:
     return result.patch.partition(":")[0]
+
+
+def failures(run: Run) -> Iterator[str]:
+    """Every result that is not as it should be; those with the same cause, as of a kernel that does not boot, as one."""
+    causes: dict[tuple[str, str, str], list[Result]] = {}
+    for result in run.failed:
+        causes.setdefault((result.kernel, cell(result), result.reason or result.check), []).append(result)
+    for first, *others in causes.values():
+        text = failure(first, run)
+        if others:
+            text += f"  the same: {', '.join(result.check for result in others)}\n"
+        yield text
 
 
 def failure(result: Result, run: Run) -> str:

@@ -28,6 +28,7 @@ class Reporter:
         self.session = session
         self.console = console
         self.broken: list[str] = []
+        self.said = ""
         self.progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -44,6 +45,10 @@ class Reporter:
         """A check that cannot even be read is our own fault."""
         if report.failed:
             self.broken.append(str(report.longrepr))
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Also what pytest.exit() comes as."""
+        self.said = str(getattr(excinfo.value, "msg", ""))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Now it is known how much there is to do."""
@@ -88,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
         evidence=args.evidence,
     )
     console = Console()
-    console.print("getting kernels: " + ", ".join(kernels), highlight=False, markup=False)
+    console.print("getting kernels: " + ", ".join(kernels), highlight=False, markup=False, soft_wrap=True)
     with opened(request) as session:
         for column in session.columns:
             console.print(f"  {column.kernel.release} for {column.kernel.arch.name}", highlight=False, markup=False)
@@ -115,6 +120,8 @@ def _pytest(session: Session, console: Console, only: list[str]) -> int:
     status = pytest.main(words, plugins=[_Named(plugins)])
     if reporter.broken:
         raise HostError("the checks cannot be read", cause=reporter.broken[0])
+    if status == pytest.ExitCode.USAGE_ERROR:
+        raise RequestError(reporter.said or "pytest refused the request", hint="leave --check away to run them all")
     return int(status)
 
 
@@ -132,8 +139,8 @@ class _Named:
 
 def _print(results: Run, console: Console) -> None:
     console.print()
-    for result in results.failed:
-        console.print(report.failure(result, results), highlight=False, markup=False, soft_wrap=True)
+    for text in report.failures(results):
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
     console.print(report.table(results))
     console.print()
     console.print(report.closing(results), highlight=False, markup=False, soft_wrap=True)
@@ -142,8 +149,6 @@ def _print(results: Run, console: Console) -> None:
 def _status(results: Run, status: int) -> int:
     if status == pytest.ExitCode.INTERRUPTED:
         raise KeyboardInterrupt
-    if status == pytest.ExitCode.USAGE_ERROR:
-        raise RequestError("no such check", hint="leave --check away to run them all")
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise HostError(f"pytest ended with status {status}", hint="run it again with --debug")
     if any(result.verdict != "error" for result in results.failed):

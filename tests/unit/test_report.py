@@ -105,6 +105,12 @@ def test_a_failure_has_all_that_is_needed() -> None:
         assert needed in words
 
 
+def test_a_kernel_that_does_not_boot_is_told_once() -> None:
+    texts = list(report.failures(run(CRASH, replace(CRASH, check="fsid"), BAD)))
+    assert len(texts) == 2
+    assert "the same: fsid" in texts[0]
+
+
 def test_junit_counts_and_is_well_formed() -> None:
     root = ET.fromstring(report.junit(run(GOOD, BAD, SKIP, ERROR, DUE, BLUNT)))  # noqa: S314
     new, old = root
