@@ -89,6 +89,7 @@ class Console(SocketSpawn):  # type: ignore[misc]
         self._messages: deque[protocol.Message] = deque()
         self.text = bytearray()
         self.sightings: list[Sighting] = []
+        self._watched = self.compile_pattern_list([_MESSAGE, pexpect.EOF, pexpect.TIMEOUT, *_LINES])
 
     def close(self) -> None:
         """Close the line and the log."""
@@ -131,7 +132,7 @@ class Console(SocketSpawn):  # type: ignore[misc]
         soon = deadline.within(patience)
         damaged = self.damaged
         while not self._messages:
-            which = self.expect([_MESSAGE, pexpect.EOF, pexpect.TIMEOUT, *_LINES], timeout=min(soon.left(), 1.0))
+            which = self.expect_list(self._watched, timeout=min(soon.left(), 1.0))
             if which == 1:
                 raise self._died()
             if which >= 3:
@@ -149,7 +150,7 @@ class Console(SocketSpawn):  # type: ignore[misc]
     def settle(self, deadline: Deadline) -> None:
         """Read what is still on the way, without waiting for more. Raises GuestCrash if it is the end of the guest."""
         while not self.flag_eof and not deadline.passed:
-            which = self.expect([_MESSAGE, pexpect.EOF, pexpect.TIMEOUT, *_LINES], timeout=0)
+            which = self.expect_list(self._watched, timeout=0)
             if which == 1 and find_troubles(bytes(self.text)):
                 raise self._died()
             if which in (1, 2):

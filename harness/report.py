@@ -124,7 +124,7 @@ def _short(result: Result) -> str:
 
 
 def failures(run: Run) -> Iterator[str]:
-    """Every result that is not as it should be; those with the same cause, as of a kernel that does not boot, as one."""
+    """Every result that is not as it should be; those of one cause, as of a kernel that does not boot, as one."""
     causes: dict[tuple[str, str, str], list[Result]] = {}
     for result in run.failed:
         causes.setdefault((result.kernel, cell(result), result.reason or result.check), []).append(result)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -94,7 +95,9 @@ def run(args: argparse.Namespace) -> int:
     )
     console = Console()
     console.print("getting kernels: " + ", ".join(kernels), highlight=False, markup=False, soft_wrap=True)
-    with opened(request) as session:
+    with ExitStack() as stack:
+        with console.status("getting kernels"):
+            session = stack.enter_context(opened(request))
         for column in session.columns:
             console.print(f"  {column.kernel.release} for {column.kernel.arch.name}", highlight=False, markup=False)
         status = _pytest(session, console, args.check)
@@ -163,6 +166,7 @@ def test(words: list[str]) -> int:
         raise RequestError("the tests are not here: they come with a clone, not with an installed package")
     os.chdir(top)
     kernels = [word for spec, era in DEFAULT for word in (f"--kernel={spec}", f"--expect={era}")]
+    print("getting kernels: " + ", ".join(spec for spec, _ in DEFAULT), flush=True)
     status = pytest.main([*kernels, "tests", *words])
     if status == pytest.ExitCode.INTERRUPTED:
         raise KeyboardInterrupt

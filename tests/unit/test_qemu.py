@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""QEMU's arguments are data: what every machine has, and what tells them apart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness import qemu
+from harness.arch import ARCHES, Arch
+from harness.errors import HostError
+
+
+def value(argv: list[str], option: str) -> str:
+    return argv[argv.index(option) + 1]
+
+
+@pytest.fixture(params=ARCHES, ids=lambda arch: arch.name)
+def setup(request: pytest.FixtureRequest) -> qemu.Setup:
+    arch = request.param
+    assert isinstance(arch, Arch)
+    return qemu.Setup(arch, Path("/image"), Path("/initrd"))
+
+
+def test_a_guest_has_no_network_and_qemu_may_start_nothing(setup: qemu.Setup) -> None:
+    argv = qemu.arguments(setup, console=10, qmp=11)
+    assert value(argv, "-nic") == "none"
+    assert value(argv, "-sandbox").startswith("on,")
+    assert "spawn=deny" in value(argv, "-sandbox")
+    assert "-nodefaults" in argv
+    assert not any("hostfwd" in word or "netdev" in word for word in argv)
+
+
+def test_the_console_and_a_panic_end_up_where_we_look(setup: qemu.Setup) -> None:
+    argv = qemu.arguments(setup, console=10, qmp=11)
+    assert "socket,id=console,fd=10" in argv
+    assert f"console={setup.arch.console}" in value(argv, "-append").split()
+    assert "panic=-1" in value(argv, "-append").split()
+    assert "-no-reboot" in argv
+
+
+def test_a_fork_differs_only_in_where_it_begins(setup: qemu.Setup) -> None:
+    boot = qemu.arguments(setup, console=10, qmp=11)
+    fork = qemu.arguments(setup, console=10, qmp=11, incoming=12)
+    assert fork == [*boot, "-incoming", "fd:12"]
+
+
+def test_kvm_takes_the_hosts_cpu(setup: qemu.Setup) -> None:
+    argv = qemu.arguments(replace(setup, accel="kvm"), console=10, qmp=11)
+    assert (value(argv, "-cpu"), value(argv, "-M")) == ("host", setup.arch.kvm_machine)
+
+
+def test_without_qemu_its_package_is_named(setup: qemu.Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(HostError, match=f"qemu-system-{setup.arch.qemu} is not installed") as caught:
+        qemu.program(setup.arch)
+    assert setup.arch.qemu_package in caught.value.hint
