@@ -108,8 +108,6 @@ def run(
         try:
             out, err = child.communicate(timeout=deadline.left())
         except subprocess.TimeoutExpired as error:
-            raise HostError(
-                f"{argv[0]} did not end within {deadline.seconds:.0f} s", cause=pasteable(argv)
-            ) from error
+            raise HostError(f"{argv[0]} did not end within {deadline.seconds:.0f} s", cause=pasteable(argv)) from error
     texts = (out.decode(errors="replace"), (err or b"").decode(errors="replace"))
     return subprocess.CompletedProcess([str(word) for word in argv], child.returncode, *texts)

@@ -39,6 +39,11 @@ def cell(result: Result) -> str:
     return result.verdict
 
 
+def word(result: Result) -> str:
+    """What a cell says."""
+    return _CELLS[cell(result)][0]
+
+
 def table(run: Run) -> Table:
     """Checks down, kernels across."""
     out = Table(show_edge=False, pad_edge=False, header_style="bold")
@@ -68,7 +73,7 @@ def closing(run: Run) -> str:
         for reason, names in _grouped(mine, "skip").items():
             lines.append(f"  skipped {', '.join(names)}: {reason}")
         for result in bad:
-            lines.append(f"  {_CELLS[cell(result)][0]} {result.check} ({_short(result)}): {_first(result)}")
+            lines.append(f"  {word(result)} {result.check} ({_short(result)}): {_first(result)}")
     whys = {kernel.arch: f"{kernel.accel} ({kernel.accel_why})" for kernel in run.kernels if kernel.accel}
     if whys:
         lines.append("Guests ran under " + "; ".join(f"{why} for {arch}" for arch, why in whys.items()) + ".")
@@ -89,6 +94,8 @@ def verdict(run: Run) -> str:
             f"{len(run.failed)} of {len(run.results)} results are not as they should be; look at {patches} first. "
             f"Once more, just the first: {run.failed[0].repeat}"
         )
+    if idle := [kernel for kernel in run.kernels if kernel.label not in {result.kernel for result in run.results}]:
+        return f"Nothing ran on {_and([f'{kernel.name} ({kernel.arch})' for kernel in idle])}."
     parts = []
     for era in dict.fromkeys(kernel.expect for kernel in run.kernels):
         mine = [kernel for kernel in run.kernels if kernel.expect == era]
@@ -144,7 +151,7 @@ def failure(result: Result, run: Run) -> str:
         autoescape=False,  # noqa: S701 - plain text for a terminal
         keep_trailing_newline=True,
     )
-    headline = f"{_CELLS[cell(result)][0]} {result.check} on {kernel.name} ({kernel.arch})"
+    headline = f"{word(result)} {result.check} on {kernel.name} ({kernel.arch})"
     return environment.get_template("failure.txt.j2").render(
         result=result, kernel=kernel, headline=headline, patch=patch(result.patch)
     )

@@ -12,7 +12,8 @@ import pytest
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from harness import plugin, report, resources
+from harness import plugin, resources
+from harness import report as rendering
 from harness.cache import writing
 from harness.errors import EXIT_CHECK_FAILED, EXIT_HOST, EXIT_OK, HostError, RequestError
 from harness.results import Run
@@ -47,6 +48,10 @@ class Reporter:
         if report.failed:
             self.broken.append(str(report.longrepr))
 
+    def pytest_internalerror(self, excrepr: object) -> None:
+        """Nor should anything else go wrong between a check and its result."""
+        self.broken.append(str(excrepr))
+
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Also what pytest.exit() comes as."""
         self.said = str(getattr(excinfo.value, "msg", ""))
@@ -69,7 +74,7 @@ class Reporter:
             result = self.session.run.results[-1]
             done = len(self.session.run.results)
             self.console.print(
-                f"[{done}] {result.kernel} {result.check}: {result.verdict}", highlight=False, markup=False
+                f"[{done}] {result.kernel} {result.check}: {rendering.word(result)}", highlight=False, markup=False
             )
 
     def pytest_sessionfinish(self) -> None:
@@ -102,7 +107,7 @@ def run(args: argparse.Namespace) -> int:
             console.print(f"  {column.kernel.release} for {column.kernel.arch.name}", highlight=False, markup=False)
         status = _pytest(session, console, args.check)
         results = session.finish()
-    for path, text in ((args.json, results.to_json), (args.junit, lambda: report.junit(results))):
+    for path, text in ((args.json, results.to_json), (args.junit, lambda: rendering.junit(results))):
         if path is not None:
             with writing(path):
                 path.write_text(text(), encoding="utf-8")
@@ -122,7 +127,7 @@ def _pytest(session: Session, console: Console, only: list[str]) -> int:
     plugins = [(plugin.SessionHolder(session), plugin.SESSION_PLUGIN), (reporter, "reporter")]
     status = pytest.main(words, plugins=[_Named(plugins)])
     if reporter.broken:
-        raise HostError("the checks cannot be read", cause=reporter.broken[0])
+        raise HostError("the checks could not be run", cause=reporter.broken[0])
     if status == pytest.ExitCode.USAGE_ERROR:
         raise RequestError(reporter.said or "pytest refused the request", hint="leave --check away to run them all")
     return int(status)
@@ -142,11 +147,11 @@ class _Named:
 
 def _print(results: Run, console: Console) -> None:
     console.print()
-    for text in report.failures(results):
+    for text in rendering.failures(results):
         console.print(text, highlight=False, markup=False, soft_wrap=True)
-    console.print(report.table(results))
+    console.print(rendering.table(results))
     console.print()
-    console.print(report.closing(results), highlight=False, markup=False, soft_wrap=True)
+    console.print(rendering.closing(results), highlight=False, markup=False, soft_wrap=True)
 
 
 def _status(results: Run, status: int) -> int:

@@ -86,6 +86,10 @@ def test_a_check_that_cannot_tell_is_called_that() -> None:
     assert "does not discriminate" in report.closing(run(GOOD, BLUNT))
 
 
+def test_a_kernel_on_which_nothing_ran_keeps_no_promise() -> None:
+    assert report.verdict(run(GOOD)) == "Nothing ran on 7.2.1 (x86_64)."
+
+
 def test_the_hosts_fault_is_not_the_kernels() -> None:
     assert "the host failed, not the kernel" in report.verdict(run(ERROR))
 
