@@ -50,12 +50,12 @@ def build_editable(wheel_directory, config_settings=None, metadata_directory=Non
 CLI = """
 import argparse, sys, time
 NEEDS_HOST = frozenset({"run", "test"})
-def parser():
+def parse(argv):
     top = argparse.ArgumentParser()
     top.add_argument("verb")
     for option in ("--no-install", "--debug", "--swallow"):
         top.add_argument(option, action="store_true")
-    return top
+    return top.parse_args(argv)
 def main(argv):
     print(sys.prefix, *argv, flush=True)
     try:
