@@ -20,6 +20,8 @@ from harness.errors import HostError
 
 #: Moves the whole cache.
 VARIABLE = "NULLFS_HARNESS_CACHE"
+#: Seconds that another run may take to sweep what killed runs left behind.
+SWEEPING = 60.0
 #: Seconds between two looks at a lock that another run holds: at first, and at most.
 PAUSES = (0.01, 0.5)
 #: From linux/fcntl.h.
@@ -95,26 +97,29 @@ def scratch(prefix: str) -> Iterator[Path]:
     It is held by a lock, so that what a killed run left behind is known as such and is swept here.
     """
     base = directory("tmp")
-    sweep(base)
-    with writing(base):
-        path = Path(tempfile.mkdtemp(prefix=prefix + "-", dir=base))
+    with locked(Deadline.after(SWEEPING), "tmp"):  # nobody sweeps what is just being made
+        sweep(base)
+        with writing(base):
+            path = Path(tempfile.mkdtemp(prefix=prefix + "-", dir=base))
+            held = (path / ".held").open("w")
+        acquired(held)
     try:
-        with writing(base), (path / ".held").open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield path
+        yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+        held.close()
 
 
 def sweep(base: Path) -> None:
     """Remove the scratch directories whose owners are dead."""
     for path in base.iterdir():
         try:
-            with (path / ".held").open("r+") as handle:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path, ignore_errors=True)
+            with (path / ".held").open("r+") as held:
+                alive = not acquired(held)
         except OSError:
-            continue  # alive, or just being made, or already gone
+            alive = False  # killed before it could hold anything
+        if not alive:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def publish(made: Path, final: Path) -> Path:
