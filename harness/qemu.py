@@ -61,7 +61,7 @@ def arguments(setup: Setup, *, console: int, qmp: int, incoming: int | None = No
     return [
         program(arch),
         *("-M", arch.kvm_machine if kvm else arch.machine),
-        *("-cpu", "host" if kvm else arch.cpu),
+        *("-cpu", arch.kvm_cpu if kvm else arch.cpu),
         *("-accel", setup.accel),
         *("-m", str(setup.memory)),
         *("-smp", "1"),

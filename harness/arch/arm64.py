@@ -15,6 +15,7 @@ ARM64 = Arch(
     # Faster to emulate than `max`, whose pointer authentication and MTE cost a third of a boot.
     cpu="cortex-a57",
     kvm_machine="virt,gic-version=host",
+    kvm_cpu="host",
     console="ttyAMA0",
     cmdline=(),
     image="arch/arm64/boot/Image",

@@ -25,8 +25,9 @@ class Arch:
     #: QEMU's machine type and the CPU model under TCG.
     machine: str
     cpu: str
-    #: The machine type under KVM, where the CPU is always `host`.
+    #: The same under KVM.
     kvm_machine: str
+    kvm_cpu: str
     #: The console= device of ``machine``.
     console: str
     #: Kernel parameters every guest gets.

@@ -17,6 +17,7 @@ X86_64 = Arch(
     # allocator uses it all the time, double-faulted in 4 of 50 guests with it and in 0 of 60 without.
     cpu="qemu64,-cx16",
     kvm_machine="q35",
+    kvm_cpu="host",
     console="ttyS0",
     # no_timer_check: under load TCG's timer calibration fails now and then, and the kernel panics
     # over "8254 timer not connected to IO-APIC" (arch/x86/kernel/apic/io_apic.c).
