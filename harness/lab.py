@@ -73,7 +73,7 @@ class Lab:
         with cache.writing(console):
             shutil.copyfile(booted.console, console)
         with machine.running(booted.setup, console, booted.state) as running:
-            running.wait_running(deadline)
+            running.resume(deadline)
             guest = Guest(running, kernel, deadline)
             guest.attach_log(booted.kmsg)
             guest.boot_log = booted.console.read_bytes()

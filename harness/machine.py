@@ -61,16 +61,18 @@ class Machine:
             monitor.cmd("getfd", fdname="snapshot")
             # The default of 128 MiB/s would cost more time than the disk does.
             monitor.cmd("migrate-set-parameters", **{"max-bandwidth": 1 << 40})
-            # Not stopped before: a snapshot of a running guest runs as soon as it is restored.
             monitor.cmd("migrate", uri="fd:snapshot")
             while (state := _field(monitor, "query-migrate", "status")) != "completed":
                 if state in ("failed", "cancelled") or deadline.passed:
                     raise HostError("QEMU could not save the guest", cause=f"the migration is {state}")
                 time.sleep(0.005)
 
-    def wait_running(self, deadline: Deadline) -> None:
-        """Wait until a restored guest runs: what is sent on its line before that is lost. Raises HostError."""
+    def resume(self, deadline: Deadline) -> None:
+        """Let a restored guest go on; what is sent on its line before it does is lost. Raises HostError."""
+        # It waits for us (-S): qemu.qmp takes an event that comes before the answer to its greeting, as
+        # RESUME once did, for a broken session.
         with self._monitor(deadline, "restore the guest") as monitor:
+            monitor.cmd("cont")
             while not _field(monitor, "query-status", "running"):
                 if deadline.passed:
                     raise HostError("QEMU could not restore the guest", cause=self.complaint())

@@ -54,7 +54,8 @@ def program(arch: Arch) -> str:
 def arguments(setup: Setup, *, console: int, qmp: int, incoming: int | None = None) -> list[str]:
     """QEMU's command line; the numbers are the descriptors of its ends of the lines, already open in it.
 
-    With ``incoming`` the machine does not boot but goes on where the snapshot in that descriptor stopped.
+    With ``incoming`` the machine does not boot but goes on, when it is told to (-S), where the snapshot in
+    that descriptor stopped.
     """
     arch = setup.arch
     kvm = setup.accel == "kvm"
@@ -79,5 +80,5 @@ def arguments(setup: Setup, *, console: int, qmp: int, incoming: int | None = No
         *("-kernel", str(setup.kernel)),
         *("-initrd", str(setup.initrd)),
         *("-append", setup.parameters),
-        *(() if incoming is None else ("-incoming", f"fd:{incoming}")),
+        *(() if incoming is None else ("-S", "-incoming", f"fd:{incoming}")),
     ]

@@ -44,7 +44,7 @@ def test_the_console_and_a_panic_end_up_where_we_look(setup: qemu.Setup) -> None
 def test_a_fork_differs_only_in_where_it_begins(setup: qemu.Setup) -> None:
     boot = qemu.arguments(setup, console=10, qmp=11)
     fork = qemu.arguments(setup, console=10, qmp=11, incoming=12)
-    assert fork == [*boot, "-incoming", "fd:12"]
+    assert fork == [*boot, "-S", "-incoming", "fd:12"]
 
 
 def test_kvm_takes_the_hosts_cpu(setup: qemu.Setup) -> None:
