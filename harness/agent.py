@@ -57,6 +57,7 @@ def build(arch: Arch, deadline: Deadline) -> Path:
         argv: list[str | Path] = [*command, *flags, "-I", scratch, "-I", sources, sources / "agent.c", "-o", made]
         done = process.run(argv, deadline, merge=True)
         if done.returncode:
+            cache.full(done.stdout, scratch)
             error = next((line for line in done.stdout.splitlines() if "error" in line), done.stdout.strip())
             raise HostError(f"the agent for {arch.name} does not compile", cause=error, hint=process.pasteable(argv))
         return cache.publish(made, final)

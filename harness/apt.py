@@ -115,7 +115,7 @@ class Apt:
         with cache.writing(self.log), self.log.open("a") as handle:
             handle.write(f"$ {process.pasteable(argv)}\n{done.stdout if keep else ''}# exit status {done.returncode}\n")
         if done.returncode:
-            cache_full(done.stdout, self.state)
+            cache.full(done.stdout, self.state)
             errors = re.findall(r"^E: (.*)$", done.stdout, re.MULTILINE) or done.stdout.strip().splitlines()[-1:]
             cause = errors[0] if errors else f"exit status {done.returncode}"
             raise AptError(f"{' '.join(command[:2])} failed", cause=cause, log=self.log)
@@ -162,11 +162,3 @@ def room(where: Path, size: int) -> None:
     with cache.writing(where):
         if shutil.disk_usage(where).free < size:
             raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {size >> 20} MiB are needed")
-
-
-def cache_full(text: str, where: Path) -> None:
-    """Raise the cache's own HostError if a program has printed that the disk is full."""
-    for number in (errno.ENOSPC, errno.EDQUOT):
-        if os.strerror(number) in text:
-            with cache.writing(where):
-                raise OSError(number, os.strerror(number))

@@ -52,6 +52,14 @@ def writing(where: Path) -> Iterator[None]:
         ) from error
 
 
+def full(text: str, where: Path) -> None:
+    """Raise the cache's own HostError if a program has printed that the disk is full."""
+    for number in (errno.ENOSPC, errno.EDQUOT):
+        if os.strerror(number) in text:
+            with writing(where):
+                raise OSError(number, os.strerror(number))
+
+
 def directory(*parts: str) -> Path:
     """A directory of the cache, made if it is not there. Raises HostError if it cannot be made."""
     path = root().joinpath(*parts)

@@ -9,10 +9,11 @@ from enum import IntEnum, StrEnum
 import pytest
 
 from harness.channel import TaskGone
-from harness.errors import GuestCrash, GuestTimeout
+from harness.errors import GuestCrash, GuestError, GuestTimeout
 from harness.task import SyscallError
 
-#: What an exception of a check means: the kernel does not keep the promise.
+#: The exceptions by which a check says that the kernel does not keep its promise. A kernel that cannot even be
+#: asked (another GuestError) fails too, but is never due to.
 BROKEN = (AssertionError, SyscallError, TaskGone, pytest.fail.Exception)
 
 
@@ -53,7 +54,7 @@ class Verdict(StrEnum):
             (pytest.skip.Exception, cls.SKIP),
             (GuestCrash, cls.CRASH),
             (GuestTimeout, cls.TIMEOUT),
-            (BROKEN, cls.FAIL),
+            ((*BROKEN, GuestError), cls.FAIL),
         ):
             if isinstance(error, kinds):
                 return verdict

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import socket
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pexpect
 from pexpect.socket_pexpect import SocketSpawn
 
 from harness import protocol
+from harness.cache import writing
 from harness.deadline import Deadline
 from harness.errors import GuestCrash, GuestTimeout
 
@@ -84,7 +86,7 @@ class Console(SocketSpawn):  # type: ignore[misc]
     def __init__(self, line: socket.socket, log: Path) -> None:
         super().__init__(line, maxread=_CHUNK, searchwindowsize=2 * _CHUNK)
         self.path = log
-        self._log_file = log.open("ab", buffering=0)
+        self._log_file = log.open("ab")
         self._demultiplexer = protocol.Demultiplexer()
         self._messages: deque[protocol.Message] = deque()
         self.text = bytearray()
@@ -93,7 +95,8 @@ class Console(SocketSpawn):  # type: ignore[misc]
 
     def close(self) -> None:
         """Close the line and the log."""
-        self._log_file.close()
+        with suppress(OSError):  # a full disk has been told about already
+            self._log_file.close()
         self.socket.close()
         self.closed = True
 
@@ -114,7 +117,9 @@ class Console(SocketSpawn):  # type: ignore[misc]
         self._messages += messages
         if text:
             self.text += text
-            self._log_file.write(text)
+            with writing(self.path):
+                self._log_file.write(text)
+                self._log_file.flush()
         return text + _MESSAGE * len(messages)
 
     def send_message(self, message: protocol.Message) -> None:

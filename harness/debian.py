@@ -17,7 +17,7 @@ from itertools import starmap
 from pathlib import Path
 
 from harness import cache, process
-from harness.apt import SPARE, Apt, AptError, Package, cache_full, room
+from harness.apt import SPARE, Apt, AptError, Package, room
 from harness.arch import Arch
 from harness.deadline import Deadline
 from harness.errors import HostError, RequestError
@@ -288,7 +288,7 @@ def extract(deb: Path, tree: Path, deadline: Deadline) -> None:
         raise HostError("dpkg-deb is not installed", hint="apt-get install dpkg")
     done = process.run(["dpkg-deb", "-x", deb.absolute(), tree], deadline, env={**os.environ, "LC_ALL": "C"})
     if done.returncode:
-        cache_full(done.stderr, tree)
+        cache.full(done.stderr, tree)
         room(tree.parent, SPARE)  # tar says just "Wrote only 9728 of 10240 bytes"
         cause = next(iter(done.stderr.splitlines()), f"dpkg-deb ended with status {done.returncode}")
         raise RequestError(f"{deb} is not a Debian package, or damaged", cause=cause)

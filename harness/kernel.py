@@ -14,7 +14,6 @@ from virtme import architectures
 from virtme.kernel_image import KernelImageError, normalize_kernel_image
 
 from harness import cache, debian, image
-from harness.apt import cache_full
 from harness.arch import ARCHES, Arch
 from harness.deadline import Deadline
 from harness.errors import HostError, RequestError
@@ -201,7 +200,7 @@ def unwrapped(path: Path, deadline: Deadline) -> Path:
         try:
             return Path(normalize_kernel_image(architectures.get("aarch64"), str(path), where))
         except KernelImageError as error:
-            cache_full(str(error), where)
+            cache.full(str(error), where)
             if "not installed" in str(error):
                 raise HostError(f"{path} cannot be unpacked", cause=str(error), hint="apt-get install zstd") from error
             image.identify(path)  # says it better

@@ -157,7 +157,7 @@ def pytest_runtest_makereport(
     decided = call.when == "call" or (call.when == "setup" and error is not None)
     if session is None or check is None or not decided or isinstance(error, KeyboardInterrupt):
         return report
-    result = session.record(check, _column(item), Verdict.of(error), _draft(item, call, error))
+    result = session.record(check, _column(item), error, _draft(item, call, error))
     report.user_properties.append(("verdict", result.verdict))
     item.stash[_RESULT] = result
     if not result.ok:
@@ -191,5 +191,6 @@ def _reason(error: BaseException | None) -> str:
     if isinstance(error, pytest.skip.Exception):
         return str(error.msg)
     if isinstance(error, HarnessError):
-        return f"{error.what}: {error.cause}" if error.cause else error.what
+        first = f"{error.what}: {error.cause}" if error.cause else error.what
+        return f"{first}\n{error.hint}" if error.hint else first
     return str(error) or type(error).__name__

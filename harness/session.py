@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness import __version__, arch, cache, kernel, process, qemu
-from harness.checks import Check, Era, Verdict
+from harness.checks import BROKEN, Check, Era, Verdict
 from harness.deadline import Deadline
 from harness.errors import RequestError
 from harness.kernel import Kernel
@@ -87,9 +87,10 @@ class Session:
             boot_troubles=tuple(f"{seen.name}: {seen.line}" for seen in self.lab.boot_troubles(column.kernel)),
         )
 
-    def record(self, check: Check, column: Column, verdict: Verdict, result: Result) -> Result:
-        """Keep a result; what it is about is filled in here."""
-        expected = check.expected(column.expect)
+    def record(self, check: Check, column: Column, error: BaseException | None, result: Result) -> Result:
+        """Keep the result of a check that ended with ``error``; what it is about is filled in here."""
+        verdict, expected = Verdict.of(error), check.expected(column.expect)
+        due = isinstance(error, BROKEN) if expected is Verdict.FAIL else verdict is Verdict.PASS
         full = replace(
             result,
             check=check.id,
@@ -99,7 +100,7 @@ class Session:
             kernel=column.kernel.label,
             verdict=str(verdict),
             expected=str(expected),
-            ok=verdict in (expected, Verdict.SKIP) and not result.troubles,
+            ok=(due or verdict is Verdict.SKIP) and not result.troubles,
             repeat=self.repeat(check, column),
         )
         self.run.results.append(full)

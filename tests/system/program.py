@@ -52,10 +52,16 @@ class Running:
                 return
         raise AssertionError(f"it ended without saying {words!r}:\n{self.end()}")
 
+    def stop_reading(self) -> None:
+        """Close the pipe that is its stdout."""
+        assert self.child.stdout is not None
+        self.child.stdout.close()
+        self.child.stdout = None
+
     def end(self) -> Done:
         """Wait for its end."""
         out, err = self.child.communicate(timeout=PATIENCE)
-        return Done(self.child.returncode, self.seen + out, err)
+        return Done(self.child.returncode, self.seen + (out or ""), err)
 
 
 class Program:

@@ -13,7 +13,7 @@ import pytest
 from harness import kconfig, resources
 from harness.arch import ARCHES, Arch, by_name
 from harness.checks import Check, Era, Verdict
-from harness.errors import GuestCrash, GuestTimeout, HostError, RequestError
+from harness.errors import GuestCrash, GuestError, GuestTimeout, HostError, RequestError
 from harness.series import patch
 from harness.task import SyscallError
 
@@ -61,6 +61,7 @@ def test_eras(version: tuple[int, int], era: Era) -> None:
         (SyscallError(1, "mkdir"), Verdict.FAIL),
         (GuestCrash("x"), Verdict.CRASH),
         (GuestTimeout("x"), Verdict.TIMEOUT),
+        (GuestError("x"), Verdict.FAIL),
         (HostError("x"), Verdict.ERROR),
         (OSError(28, "x"), Verdict.ERROR),
         (ValueError("x"), Verdict.ERROR),
