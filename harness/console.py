@@ -65,6 +65,8 @@ _LINES = [re.compile(rb"(?:" + trouble.pattern + rb")[^\r\n]*[\r\n]") for troubl
 # Stands in pexpect's buffer for a message of the agent: bytes that the demultiplexer never leaves in the text.
 _MESSAGE = b"\xc0\xc1"
 _CHUNK = 4096
+#: Seconds after a damaged frame in which a good one may still come, before it is asked for again.
+REPAIR = 0.3
 #: Seconds a dying kernel gets to print the rest of its last words.
 LAST_WORDS = 10.0
 
@@ -143,7 +145,8 @@ class Console(SocketSpawn):  # type: ignore[misc]
             if which >= 3:
                 self._saw(which - 3)
             elif self.damaged > damaged:
-                return None
+                # Whatever broke a frame may go on for a while: asked again at once, the line would only get fuller.
+                damaged, soon = self.damaged, soon.within(REPAIR)
             elif which == 2 and deadline.passed:
                 raise GuestTimeout(
                     f"the guest gave no answer within {deadline.seconds:.0f} s", cause=self.last_line(), log=self.path
@@ -152,8 +155,19 @@ class Console(SocketSpawn):  # type: ignore[misc]
                 return None
         return self._messages.popleft()
 
+    def wait_text(self, words: bytes, deadline: Deadline) -> None:
+        """Read until the kernel has printed ``words``. Raises GuestTimeout, GuestCrash."""
+        while words not in self.text:
+            which = self.expect_list(self._watched, timeout=min(deadline.left(), 1.0))
+            if which == 1:
+                raise self._died()
+            if which >= 3:
+                self._saw(which - 3)
+            elif which == 2 and deadline.passed:
+                raise GuestTimeout(f"{words.decode()!r} was not printed", cause=self.last_line(), log=self.path)
+
     def settle(self, deadline: Deadline) -> None:
-        """Read what is still on the way, without waiting for more. Raises GuestCrash if it is the end of the guest."""
+        """Read what is there, without waiting for more. Raises GuestCrash if it is the end of the guest."""
         while not self.flag_eof and not deadline.passed:
             which = self.expect_list(self._watched, timeout=0)
             if which == 1 and find_troubles(bytes(self.text)):

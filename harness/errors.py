@@ -60,5 +60,9 @@ class GuestCrash(GuestError):
     """The guest died: panic, reset, or a QEMU that went away with it."""
 
 
+class KernelComplaint(GuestError):
+    """The kernel warned, and nobody had expected it to: never a due failure, whatever the check saw."""
+
+
 class GuestTimeout(GuestError):
     """The guest did not answer before the deadline."""

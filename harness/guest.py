@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import random
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,20 +60,25 @@ class Guest(Task):
             try:
                 self.mount(kind, where, kind)
             except SyscallError as error:
+                symbol = f"CONFIG_{_SYMBOL[kind]}"
+                built = (self.kernel.config or {}).get(symbol) == "y"
                 raise GuestError(
                     f"this kernel cannot mount {kind} on {where}, which every check needs",
                     cause=str(error.strerror),
                     log=self.console,
-                    hint=f"build it with CONFIG_{_SYMBOL[kind]}=y (kconfigs/guest.config has all that is needed)",
+                    hint=f"it has {symbol}, so see its console"
+                    if built and error.errno != errno.ENODEV
+                    else f"build it with {symbol}=y (kconfigs/guest.config has all that is needed)",
                 ) from error
         self.attach_log()
+        self.settle(self.channel.deadline)
         self._checked = len(self.machine.console.text)
         self.boot_log = bytes(self.machine.console.text)
 
     def attach_log(self, kmsg: int | None = None) -> None:
         """Begin to read the kernel's log here: at its present end, or where descriptor ``kmsg`` of PID 1 stands."""
         if kmsg is None:
-            kmsg = self.open("/dev/kmsg", abi.O_RDONLY | abi.O_NONBLOCK)
+            kmsg = self.open("/dev/kmsg", abi.O_RDWR | abi.O_NONBLOCK)
             self.call("lseek", kmsg, 0, 2)  # SEEK_END
         self._kmsg = kmsg
 
@@ -118,9 +124,18 @@ class Guest(Task):
         """This check provokes that kind of complaint of the kernel (see harness/console.py) on purpose."""
         self._expected.add(name)
 
+    def settle(self, deadline: Deadline) -> None:
+        """Wait until all that the kernel has said is on the console, where it may print in a thread of its own.
+
+        Raises GuestCrash, GuestTimeout.
+        """
+        mark = f"nullfs-harness: mark {random.getrandbits(32):08x}".encode()
+        # Without its newline it could still be continued, and would not be printed (kernel/printk: vprintk_store()).
+        self.call("write", self._kmsg, b"<6>" + mark + b"\n", len(mark) + 4)
+        self.machine.console.wait_text(mark, deadline)
+
     def troubles(self) -> list[Sighting]:
         """What the kernel complained about in this guest, and nobody expected."""
-        self.machine.console.settle(self.channel.deadline)
         seen = find_troubles(bytes(self.machine.console.text[self._checked :]))
         return [sighting for sighting in seen if sighting.name not in self._expected]
 
@@ -140,11 +155,6 @@ class Guest(Task):
             if int(fields.split()[6]) & abi.PF_KTHREAD:
                 found.append(Kthread(int(pid), name))
         return sorted(found, key=lambda kthread: kthread.pid)
-
-    def file_system_state(self, pid: int | str) -> tuple[abi.Statx, str, str]:
-        """Where a task is: its root (device, inode, mount), where its cwd points, and its umask."""
-        umask = next(line for line in self.read_text(f"/proc/{pid}/status").splitlines() if line.startswith("Umask:"))
-        return self.statx(f"/proc/{pid}/root", 0), self.readlink(f"/proc/{pid}/cwd"), umask
 
     def load_module(self, name: str) -> bool:
         """Load a module of the kernel under test; False if it has no such module. Raises SyscallError."""

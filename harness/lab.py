@@ -17,6 +17,7 @@ from harness.deadline import Deadline
 from harness.errors import GuestError, HarnessError, HostError
 from harness.guest import Guest
 from harness.kernel import Kernel
+from harness.task import SyscallError
 
 #: The console of the boot that the snapshot comes from; no check is called so.
 BOOT = "0-boot"
@@ -138,7 +139,14 @@ class Lab:
     def _ready(running: machine.Machine, kernel: Kernel, deadline: Deadline) -> Guest:
         guest = Guest(running, kernel, deadline)
         guest.channel.wait_ready()
-        guest.prepare()
+        try:
+            guest.prepare()
+        except SyscallError as error:
+            raise GuestError(
+                "the kernel came up, but a system call that every check needs fails",
+                cause=str(error),
+                log=guest.console,
+            ) from error
         return guest
 
     def _console(self, kernel: Kernel, name: str) -> Path:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
@@ -21,6 +22,10 @@ from harness.cache import writing
 from harness.console import Console
 from harness.deadline import Deadline
 from harness.errors import GuestCrash, HostError
+
+# Ctrl-C in the middle of a command leaves tasks of qemu.qmp behind, whose complaints help nobody.
+for _name in ("asyncio", "qemu.qmp"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
 class Machine:

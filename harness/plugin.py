@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import pytest
 
 from harness import console, resources
 from harness.checks import BROKEN, Check, Verdict
-from harness.errors import GuestError, HarnessError, RequestError
+from harness.errors import GuestError, GuestTimeout, HarnessError, KernelComplaint, RequestError
 from harness.guest import Guest
 from harness.results import Result
 from harness.session import Column, Request, Session, opened
+from harness.task import SyscallError
 
 _SESSION = pytest.StashKey[Session]()
 _GUEST = pytest.StashKey[Guest]()
@@ -23,6 +24,8 @@ _RESULT = pytest.StashKey[Result]()
 #: Under this name `nullfs-harness run` brings a session that it has opened itself.
 SESSION_PLUGIN = "nullfs-harness-session"
 _TAIL = 15
+#: Seconds that a guest gets to print what it has to say after a check that failed.
+_LAST_LOOK = 10.0
 
 
 class SessionHolder:
@@ -138,12 +141,27 @@ def guest(request: pytest.FixtureRequest, column: Column) -> Iterator[Guest]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
-    """A warning of the kernel fails the check that provoked it."""
-    result = yield
+    """A warning of the kernel fails the check that provoked it, and a guest that dies is worse news than either."""
     running = pyfuncitem.stash.get(_GUEST, None)
-    if running is not None and (troubles := running.troubles()):
-        raise AssertionError("the kernel complained: " + "; ".join(f"{seen.name}: {seen.line}" for seen in troubles))
+    try:
+        result = yield
+    except BROKEN as error:
+        if running is not None:
+            with suppress(GuestTimeout, SyscallError):  # the check may have left PID 1 waiting, or without its log
+                running.settle(running.channel.deadline.within(_LAST_LOOK))
+            _complain(running, error)
+        raise
+    if running is not None:
+        with suppress(SyscallError):
+            running.settle(running.channel.deadline)
+        _complain(running, None)
     return result
+
+
+def _complain(running: Guest, error: BaseException | None) -> None:
+    if troubles := running.troubles():
+        words = "; ".join(f"{seen.name}: {seen.line}" for seen in troubles)
+        raise KernelComplaint(f"the kernel complained: {words}", log=running.console) from error
 
 
 @pytest.hookimpl(wrapper=True)
@@ -158,7 +176,7 @@ def pytest_runtest_makereport(
     if session is None or check is None or not decided or isinstance(error, KeyboardInterrupt):
         return report
     result = session.record(check, _column(item), error, _draft(item, call, error))
-    report.user_properties.append(("verdict", result.verdict))
+    item.user_properties.append(("verdict", result.verdict))  # pytest's own JUnit takes the last report's
     item.stash[_RESULT] = result
     if not result.ok:
         report.sections.append(("promise", f"{result.promise}\n{result.patch}"))

@@ -23,14 +23,27 @@ from harness.session import Request, Session, opened
 DEFAULT = (("debian:isolated", "auto"), ("debian:shared", "auto"))
 
 
+class Output(Console):
+    """Where the report goes."""
+
+    def say(self, text: str) -> None:
+        """A line or more of plain words, as they are."""
+        self.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def on_broken_pipe(self) -> None:
+        """Nobody reads on, as with `| head`: not the end of the process at once, for guests have to be taken away."""
+        raise BrokenPipeError
+
+
 class Reporter:
     """Says what goes on: a progress line on a terminal, plain lines elsewhere."""
 
-    def __init__(self, session: Session, console: Console) -> None:
+    def __init__(self, session: Session, console: Output) -> None:
         self.session = session
         self.console = console
         self.broken: list[str] = []
         self.said = ""
+        self.unread = False
         self.progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -48,9 +61,11 @@ class Reporter:
         if report.failed:
             self.broken.append(str(report.longrepr))
 
-    def pytest_internalerror(self, excrepr: object) -> None:
-        """Nor should anything else go wrong between a check and its result."""
+    def pytest_internalerror(self, excrepr: object, excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
+        """Nor should anything else go wrong between a check and its result. True: pytest need not print it."""
+        self.unread = isinstance(excinfo.value, BrokenPipeError)
         self.broken.append(str(excrepr))
+        return True
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Also what pytest.exit() comes as."""
@@ -73,9 +88,7 @@ class Reporter:
         if not self.console.is_terminal and self.session.run.results:
             result = self.session.run.results[-1]
             done = len(self.session.run.results)
-            self.console.print(
-                f"[{done}] {result.kernel} {result.check}: {rendering.word(result)}", highlight=False, markup=False
-            )
+            self.console.say(f"[{done}] {result.kernel} {result.check}: {rendering.word(result)}")
 
     def pytest_sessionfinish(self) -> None:
         """Make room for the table."""
@@ -98,13 +111,13 @@ def run(args: argparse.Namespace) -> int:
         fork=not args.no_fork,
         evidence=args.evidence,
     )
-    console = Console()
-    console.print("getting kernels: " + ", ".join(kernels), highlight=False, markup=False, soft_wrap=True)
+    console = Output()
+    console.say("getting kernels: " + ", ".join(kernels))
     with ExitStack() as stack:
         with console.status("getting kernels"):
             session = stack.enter_context(opened(request))
         for column in session.columns:
-            console.print(f"  {column.kernel.release} for {column.kernel.arch.name}", highlight=False, markup=False)
+            console.say(f"  {column.kernel.release} for {column.kernel.arch.name}")
         status = _pytest(session, console, args.check)
         results = session.finish()
     for path, text in ((args.json, results.to_json), (args.junit, lambda: rendering.junit(results))):
@@ -115,17 +128,19 @@ def run(args: argparse.Namespace) -> int:
     return _status(results, status)
 
 
-def _pytest(session: Session, console: Console, only: list[str]) -> int:
+def _pytest(session: Session, console: Output, only: list[str]) -> int:
     # The user's own plugins, options and configuration files are for their tests, not for the checks.
     os.environ.pop("PYTEST_ADDOPTS", None)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     checks = resources.directory("tests/kernel")
-    words = [str(checks), "-c", os.devnull, "--rootdir", str(checks)]
+    words = [str(checks), "-c", os.devnull, "--rootdir", str(checks), "--capture=no"]
     words += ["-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:nullfs-harness", "-p", "harness.plugin"]
     words += [word for name in only for word in ("--check", name)]
     reporter = Reporter(session, console)
     plugins = [(plugin.SessionHolder(session), plugin.SESSION_PLUGIN), (reporter, "reporter")]
     status = pytest.main(words, plugins=[_Named(plugins)])
+    if reporter.unread:
+        raise BrokenPipeError
     if reporter.broken:
         raise HostError("the checks could not be run", cause=reporter.broken[0])
     if status == pytest.ExitCode.USAGE_ERROR:
@@ -145,13 +160,13 @@ class _Named:
             config.pluginmanager.register(instance, name)
 
 
-def _print(results: Run, console: Console) -> None:
+def _print(results: Run, console: Output) -> None:
     console.print()
     for text in rendering.failures(results):
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        console.say(text)
     console.print(rendering.table(results))
     console.print()
-    console.print(rendering.closing(results), highlight=False, markup=False, soft_wrap=True)
+    console.say(rendering.closing(results))
 
 
 def _status(results: Run, status: int) -> int:

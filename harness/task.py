@@ -287,6 +287,11 @@ class Task:
         self.call("statx", dirfd, path, flags, abi.STATX_ALL, out)
         return abi.Statx.unpack(out.value)
 
+    def file_system_state(self, pid: int | str) -> tuple[abi.Statx, str, str]:
+        """Where a task is: its root (device, inode, mount), where its cwd points, and its umask."""
+        umask = next(line for line in self.read_text(f"/proc/{pid}/status").splitlines() if line.startswith("Umask:"))
+        return self.statx(f"/proc/{pid}/root", 0), self.readlink(f"/proc/{pid}/cwd"), umask
+
     # -- its file system state ----------------------------------------------------------------------------
 
     def chdir(self, path: str) -> None:

@@ -85,9 +85,9 @@ def die_into_helper(guest: Guest) -> tuple[Task, Task | None]:
     return child, guest.caller(unless=child)
 
 
-def load_into_helper(guest: Guest) -> Task | None:
+def load_into_helper(guest: Guest, path: str = "/helper") -> Task | None:
     """A jailed process that asks for a missing protocol, and the module loader, if it was started."""
-    guest.write_file("/proc/sys/kernel/modprobe", "/helper")
+    guest.write_file("/proc/sys/kernel/modprobe", path)
     child = jailed(guest, "/cores")
     asking = child.start("socket", abi.AF_AX25, abi.SOCK_STREAM, 0)  # net/socket.c: request_module("net-pf-3")
     return guest.caller(unless=asking)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the system tests share: the real program as a child process, and a look at what it left behind. No tests here."""
+"""What the system tests share: the real program as a child process, and what it left behind. No tests here."""
 
 from __future__ import annotations
 
@@ -108,7 +108,8 @@ class Program:
     def left(self) -> list[str]:
         """What there should not be any more: processes that know the cache's path, and files in its tmp/."""
         mine = {os.getpid(), os.getppid()}
-        processes = [f"process {pid}: {line}" for pid, line in command_lines() if str(self.cache) in line and pid not in mine]
+        ours = [(pid, line) for pid, line in command_lines() if str(self.cache) in line and pid not in mine]
+        processes = [f"process {pid}: {line}" for pid, line in ours]
         tmp = self.cache / "tmp"
         return processes + ([str(path) for path in tmp.iterdir()] if tmp.is_dir() else [])
 

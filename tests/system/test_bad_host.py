@@ -72,12 +72,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.param(("agent", "initramfs"), 4096, id="console"),
     ],
 )
-def test_full_disk(
-    program: Program, warm: Path, image: Path, small_disk: Path, kept: tuple[str, ...], room: int
-) -> None:
+def test_full_disk(program: Program, image: Path, small_disk: Path, kept: tuple[str, ...], room: int) -> None:
     """What is named has no place any more."""
     for name in kept:
-        shutil.copytree(warm / name, small_disk / name)
+        shutil.copytree(program.cache / name, small_disk / name)
     for name in ("locks", "tmp", "runs"):
         (small_disk / name).mkdir()
     disk = os.statvfs(small_disk)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What becomes of checks that crash, hang, provoke a warning or prove nothing: one pytest run over checks made for it."""
+"""What becomes of checks that crash, hang, provoke a warning or prove nothing: one run over checks made for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from program import Done, Program, results
 pytestmark = pytest.mark.boots
 
 #: Judged as a kernel without nullfs: what is `since=LATER` is due to fail.
-CHECKS = '''
+CHECKS = r"""
 import pytest
 
 from harness.checks import Era, check
@@ -44,13 +44,13 @@ def test_stuck(guest: Guest) -> None:
 
 @check("warned", "a promise", patch="kthread-nullfs-v2/1")
 def test_warned(guest: Guest) -> None:
-    guest.write_file("/dev/kmsg", "<4>WARNING: CPU: 0 PID: 1 at fs/x.c:1 y+0x0/0x1", 0)
+    guest.write_file("/dev/kmsg", "<4>WARNING: CPU: 0 PID: 1 at fs/x.c:1 y+0x0/0x1\n", 0)
 
 
 @check("warned-and-expected", "a promise", patch="kthread-nullfs-v2/1")
 def test_warned_and_expected(guest: Guest) -> None:
     guest.expect_trouble("warn")
-    guest.write_file("/dev/kmsg", "<4>WARNING: CPU: 0 PID: 1 at fs/x.c:1 y+0x0/0x1", 0)
+    guest.write_file("/dev/kmsg", "<4>WARNING: CPU: 0 PID: 1 at fs/x.c:1 y+0x0/0x1\n", 0)
 
 
 @check("skipped", "a promise", patch="kthread-nullfs-v2/1")
@@ -98,14 +98,14 @@ def test_crash_when_due(guest: Guest) -> None:
 
 @check("warned-when-due", "a promise", patch="kthread-nullfs-v2/1", since=LATER)
 def test_warned_when_due(guest: Guest) -> None:
-    guest.write_file("/dev/kmsg", "<4>WARNING: CPU: 0 PID: 1 at fs/x.c:1 y+0x0/0x1", 0)
+    guest.write_file("/dev/kmsg", "<4>WARNING: CPU: 0 PID: 1 at fs/x.c:1 y+0x0/0x1\n", 0)
     assert guest.getpid() == 2
 
 
 @check("only-warned-when-due", "a promise", patch="kthread-nullfs-v2/1", since=LATER)
 def test_only_warned_when_due(guest: Guest) -> None:
-    guest.write_file("/dev/kmsg", "<4>WARNING: CPU: 0 PID: 1 at fs/x.c:1 y+0x0/0x1", 0)
-'''
+    guest.write_file("/dev/kmsg", "<4>WARNING: CPU: 0 PID: 1 at fs/x.c:1 y+0x0/0x1\n", 0)
+"""
 
 
 @dataclass(frozen=True)
@@ -178,9 +178,10 @@ def test_verdict(judged: Judged, name: str, outcome: str, verdict: str, message:
 def test_every_failure_has_its_evidence(judged: Judged) -> None:
     bad = {name: case for name, case in judged.cases.items() if case.outcome == "failure"}
     assert bad.keys() >= {"crash", "stuck", "warned", "refused", "not_due"}
+    assert "kthread-nullfs-v2/1" in judged.done.out
     for name, case in bad.items():
-        assert "kthread-nullfs-v2/1" in judged.done.out
-        path = next(Path(word) for word in judged.done.out.split() if word.endswith(f"/{name.replace('_', '-')}.console"))
+        log = f"/{name.replace('_', '-')}.console"
+        path = next(Path(word) for word in judged.done.out.split() if word.endswith(log))
         assert "Linux version" in path.read_text(errors="replace"), case
 
 
