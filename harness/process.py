@@ -9,6 +9,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -50,20 +51,42 @@ def spawn(
         raise HostError("setpriv is not installed", hint="apt-get install util-linux")
     if not installed(argv[0], cwd, env):  # setpriv would just exit with status 127
         raise HostError(f"{argv[0]} is not installed", cause=pasteable(argv))
-    child = subprocess.Popen(
-        ["setpriv", "--pdeathsig", "KILL", "--", *(str(word) for word in argv)],
-        stdin=stdin,
-        stdout=stdout,
-        stderr=stderr,
-        pass_fds=pass_fds,
-        cwd=cwd,
-        env=env,
-        start_new_session=True,
-    )
+    child = None
     try:
+        with shielded():
+            child = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", "--", *(str(word) for word in argv)],
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                pass_fds=pass_fds,
+                cwd=cwd,
+                env=env,
+                start_new_session=True,
+            )
         yield child
     finally:
-        stop(child)
+        if child is not None:
+            with shielded():
+                stop(child)
+
+
+@contextmanager
+def shielded() -> Iterator[None]:
+    """Let SIGINT and SIGTERM wait until the block is left: a child is known or not there, gone or not touched."""
+    if threading.current_thread() is not threading.main_thread():  # signals are not handled there anyway
+        yield
+        return
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.signal(number, lambda got, _frame: came.append(got)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+        for number in came:
+            signal.raise_signal(number)
 
 
 def installed(program: str | Path, cwd: Path | None, env: Mapping[str, str] | None) -> bool:
