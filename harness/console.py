@@ -157,11 +157,12 @@ class Console(SocketSpawn):  # type: ignore[misc]
 
     def wait_text(self, words: bytes, deadline: Deadline) -> None:
         """Read until the kernel has printed ``words``. Raises GuestTimeout, GuestCrash."""
+        watched = [*self._watched, re.compile(re.escape(words))]
         while words not in self.text:
-            which = self.expect_list(self._watched, timeout=min(deadline.left(), 1.0))
+            which = self.expect_list(watched, timeout=min(deadline.left(), 1.0))
             if which == 1:
                 raise self._died()
-            if which >= 3:
+            if 3 <= which < len(self._watched):
                 self._saw(which - 3)
             elif which == 2 and deadline.passed:
                 raise GuestTimeout(f"{words.decode()!r} was not printed", cause=self.last_line(), log=self.path)

@@ -21,6 +21,8 @@ from harness.task import SyscallError
 
 #: The console of the boot that the snapshot comes from; no check is called so.
 BOOT = "0-boot"
+#: Seconds for the agent's compilation, which is not the kernel's fault.
+COMPILING = 120.0
 
 log = logging.getLogger(__name__)
 
@@ -101,8 +103,9 @@ class Lab:
         return booted.troubles if isinstance(booted, Booted) else []
 
     def _boot(self, kernel: Kernel) -> Booted:
+        image = agent.image(kernel.arch, Deadline.after(COMPILING))
         deadline = Deadline.after(self.timeout)
-        setup = qemu.Setup(kernel.arch, kernel.boot, agent.image(kernel.arch, deadline))
+        setup = qemu.Setup(kernel.arch, kernel.boot, image)
         chosen = accel.known(kernel.arch, self.wish)
         if chosen is not None:
             self.accels[kernel.arch.name] = chosen

@@ -85,8 +85,8 @@ def shielded() -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler or signal.SIG_DFL)
-        for number in came:
-            signal.raise_signal(number)
+        for late in came:
+            signal.raise_signal(late)
 
 
 def installed(program: str | Path, cwd: Path | None, env: Mapping[str, str] | None) -> bool:

@@ -45,6 +45,7 @@ def test_warn_ns(guest: Guest) -> None:
 
 def nothing_lost(guest: Guest) -> None:
     """The kernel still acts in PID 1's root, and still notices when PID 1 itself leaves."""
+    assert guest.exists("/init"), "PID 1's own root was taken away"
     assert unshared_lines(guest) == 0
     _, helper = die_into_helper(guest)
     assert helper is not None

@@ -23,6 +23,7 @@ def leave_initramfs(guest: Guest) -> None:
     new_root(guest)
     guest.pivot_root(".", ".")
     guest.umount(".", abi.MNT_DETACH)
+    assert not guest.exists("/unpack"), "pivot_root() did not move PID 1"
     guest.restart()
 
 
