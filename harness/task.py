@@ -188,12 +188,6 @@ class Task:
         """The whole file as text."""
         return self.read_file(path).decode(errors="replace")
 
-    def read_some(self, fd: int, size: int) -> bytes:
-        """read(2)."""
-        out = Out(size, limit=True)
-        self.call("read", fd, out, size)
-        return out.value
-
     def read_small(self, paths: Sequence[str], size: int = 512) -> dict[str, bytes]:
         """The first ``size`` bytes of each file in one message; those that cannot be opened are left out."""
         found: dict[str, bytes] = {}

@@ -11,6 +11,7 @@ from harness import abi, corefile
 from harness.checks import check
 from harness.guest import Guest
 from harness.initramfs import Entry, unpack_entries
+from harness.protocol import Out
 from harness.task import Task
 
 
@@ -49,7 +50,8 @@ def test_core_pipe(guest: Guest) -> None:
     child, helper = die_into_helper(guest)
     assert helper is not None, "the kernel did not start it"
     assert guest.caller_argv == ("/helper", str(child.pid), str(abi.SIGSEGV))
-    assert helper.read_some(0, 4) == b"\x7fELF"
+    helper.call("read", 0, magic := Out(4), 4)
+    assert magic.value == b"\x7fELF"
     as_pid1(guest, helper)
 
 
