@@ -83,6 +83,7 @@ def test_fails_and_dies(guest: Guest) -> None:
     child = guest.spawn()
     trigger = child.open("/proc/sysrq-trigger", 1)
     child.start("write", trigger, b"c", 1)
+    guest.machine.console.wait_text(b"sysrq: Trigger a crash", guest.channel.deadline)
     assert guest.pid == 2
 
 
