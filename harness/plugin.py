@@ -20,7 +20,6 @@ from harness.task import SyscallError
 
 _SESSION = pytest.StashKey[Session]()
 _GUEST = pytest.StashKey[Guest]()
-_RESULT = pytest.StashKey[Result]()
 #: Under this name `nullfs-harness run` brings a session that it has opened itself.
 SESSION_PLUGIN = "nullfs-harness-session"
 _TAIL = 15
@@ -177,7 +176,6 @@ def pytest_runtest_makereport(
         return report
     result = session.record(check, _column(item), error, _draft(item, call, error))
     item.user_properties.append(("verdict", result.verdict))  # pytest's own JUnit takes the last report's
-    item.stash[_RESULT] = result
     if not result.ok:
         report.sections.append(("promise", f"{result.promise}\n{result.patch}"))
         report.sections.append((f"console, whole in {result.console}", result.tail))

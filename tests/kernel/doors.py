@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the checks of the doors and of PID 1's leave share: jails, cores, helpers. No checks here."""
+"""What checks share: jails, cores, helpers, a look under the rootfs. No checks here."""
 
 from __future__ import annotations
 
@@ -23,6 +23,15 @@ CORE_SOCKETS = (6, 16)
 def unshared_lines(guest: Guest) -> int:
     """How often the kernel has said it since the last look at its log."""
     return sum(UNSHARED in line for line in guest.log())
+
+
+def namespace_bottom(task: Task) -> abi.Statfs:
+    """Take the rootfs away in a new mount namespace of ``task`` and look what was under it."""
+    task.unshare(abi.CLONE_NEWNS)
+    namespace = task.open("/proc/self/ns/mnt")
+    task.umount("/", abi.MNT_DETACH)
+    task.call("setns", namespace, abi.CLONE_NEWNS)  # to what is now on top (fs/namespace.c: mntns_install())
+    return task.statfs("/")
 
 
 def jailed(guest: Guest, *directories: str) -> Task:

@@ -6,12 +6,13 @@ from __future__ import annotations
 import errno
 
 import pytest
+from doors import namespace_bottom
 
 from harness import abi
 from harness.checks import Era, check
 from harness.guest import Guest
 from harness.protocol import Out
-from harness.task import SyscallError, Task
+from harness.task import SyscallError
 
 KTHREADD = "/proc/2/root"
 ISOLATED = Era.ISOLATED
@@ -59,15 +60,6 @@ def test_fsid(guest: Guest) -> None:
     assert kthreadd.fsid != under_rootfs.fsid
     others = {root.fsid for name, root in kthread_roots(guest).items() if not devtmpfs_keeper(name)}
     assert others == {kthreadd.fsid}
-
-
-def namespace_bottom(task: Task) -> abi.Statfs:
-    """Take the rootfs away in a new mount namespace of ``task`` and look what was under it."""
-    task.unshare(abi.CLONE_NEWNS)
-    namespace = task.open("/proc/self/ns/mnt")
-    task.umount("/", abi.MNT_DETACH)
-    task.call("setns", namespace, abi.CLONE_NEWNS)  # to what is now on top (fs/namespace.c: mntns_install())
-    return task.statfs("/")
 
 
 @check("mountinfo", "a kernel thread sees no mounts, PID 1 does", patch="kthread-nullfs-v2/22", since=ISOLATED)

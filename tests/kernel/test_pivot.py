@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from doors import namespace_bottom
+
 from harness import abi
 from harness.checks import Era, check
 from harness.guest import Guest
@@ -139,11 +141,7 @@ def test_userns_locked(guest: Guest) -> None:
     assert unprivileged.outcome("umount2", "/", abi.MNT_DETACH) == "EINVAL"
     assert unprivileged.exists("/init")
     root = guest.spawn()
-    root.unshare(abi.CLONE_NEWNS)
-    namespace = root.open("/proc/self/ns/mnt")
-    root.umount("/", abi.MNT_DETACH)
-    root.call("setns", namespace, abi.CLONE_NEWNS)
-    assert root.statfs("/").fstype == "nullfs"
+    assert namespace_bottom(root).fstype == "nullfs"
     assert root.listdir("/") == []
     assert root.outcome("mkdirat", abi.AT_FDCWD, "/new", 0o755) != "ok"
     assert guest.exists("/init")
@@ -155,8 +153,4 @@ def test_not_mountable(guest: Guest) -> None:
     assert guest.outcome("fsopen", "nullfs", 0) == "ENODEV"
     assert "nullfs" not in guest.read_text("/proc/filesystems")
     child = guest.spawn()
-    child.unshare(abi.CLONE_NEWNS)
-    namespace = child.open("/proc/self/ns/mnt")
-    child.umount("/", abi.MNT_DETACH)
-    child.call("setns", namespace, abi.CLONE_NEWNS)
-    assert child.statfs("/").fstype == "nullfs"
+    assert namespace_bottom(child).fstype == "nullfs"
