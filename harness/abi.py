@@ -6,7 +6,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-AT_FDCWD = -100
+#: -100 as the kernel sees it, an int: four bytes on the line instead of eight.
+AT_FDCWD = 0xFFFFFF9C
 AT_EMPTY_PATH = 0x1000
 AT_SYMLINK_NOFOLLOW = 0x100
 
@@ -15,6 +16,10 @@ O_RDONLY, O_WRONLY, O_RDWR = 0, 1, 2
 O_CREAT, O_EXCL, O_TRUNC, O_NONBLOCK = 0o100, 0o200, 0o1000, 0o4000
 O_CLOEXEC, O_PATH = 0o2000000, 0o10000000
 O_TMPFILE_ONLY = 0o20000000  # O_TMPFILE without its O_DIRECTORY
+
+# linux/time.h, linux/random.h
+CLOCK_REALTIME = 0
+RNDADDENTROPY, RNDRESEEDCRNG = 0x40085203, 0x5207
 
 # linux/sched.h
 CLONE_VM, CLONE_FS, CLONE_FILES, CLONE_SIGHAND = 0x100, 0x200, 0x400, 0x800

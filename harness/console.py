@@ -13,7 +13,7 @@ from pathlib import Path
 import pexpect
 from pexpect.socket_pexpect import SocketSpawn
 
-from harness import protocol
+from harness import protocol, wire
 from harness.cache import writing
 from harness.deadline import Deadline
 from harness.errors import GuestCrash, GuestTimeout
@@ -87,6 +87,7 @@ class Console(SocketSpawn):  # type: ignore[misc]
 
     def __init__(self, line: socket.socket, log: Path) -> None:
         super().__init__(line, maxread=_CHUNK, searchwindowsize=2 * _CHUNK)
+        self.delayafterread = None  # pexpect would sleep after each read
         self.path = log
         self._log_file = log.open("ab")
         self._demultiplexer = protocol.Demultiplexer()
@@ -127,7 +128,7 @@ class Console(SocketSpawn):  # type: ignore[misc]
     def send_message(self, message: protocol.Message) -> None:
         """Send one message to the agent. Raises GuestCrash if nobody is there any more."""
         try:
-            self.socket.sendall(protocol.encode(message.pack()))
+            self.socket.sendall(wire.encode(message.pack()))
         except OSError as error:
             raise self._died() from error
 

@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import random
-from dataclasses import dataclass
+import struct
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import abi
@@ -15,11 +18,14 @@ from harness.deadline import Deadline
 from harness.errors import GuestError
 from harness.kernel import Kernel
 from harness.machine import Machine
-from harness.protocol import Out
+from harness.protocol import Batch, Out
+from harness.snapshot import Anchors
 from harness.task import Pending, SyscallError, Task
 
 #: PRINTK_MESSAGE_MAX of kernel/printk/internal.h, in bytes.
 _RECORD = 2048
+#: Bytes of randomness for a fork: what the kernel's generator has as its key.
+_SEED = 32
 _SYMBOL = {"proc": "PROC_FS", "sysfs": "SYSFS", "devtmpfs": "DEVTMPFS"}
 
 
@@ -38,7 +44,8 @@ class Guest(Task):
         super().__init__(Channel(machine.console, deadline), kernel.arch, (), 1)
         self.machine = machine
         self.kernel = kernel
-        self._kmsg = -1
+        #: Descriptors of PID 1 that a snapshot keeps.
+        self.anchors = Anchors(-1, -1)
         self._expected: set[str] = set()
         self._checked = 0
         #: What the kernel printed before the checks began.
@@ -71,21 +78,33 @@ class Guest(Task):
                     else f"build it with {symbol}=y (kconfigs/guest.config has all that is needed)",
                 ) from error
         self.attach_log()
+        self.anchors = replace(self.anchors, random=self.open("/dev/urandom"))
         self.settle(self.channel.deadline)
         self._checked = len(self.machine.console.text)
         self.boot_log = bytes(self.machine.console.text)
 
-    def attach_log(self, kmsg: int | None = None) -> None:
-        """Begin to read the kernel's log here: at its present end, or where descriptor ``kmsg`` of PID 1 stands."""
-        if kmsg is None:
-            kmsg = self.open("/dev/kmsg", abi.O_RDWR | abi.O_NONBLOCK)
-            self.call("lseek", kmsg, 0, 2)  # SEEK_END
-        self._kmsg = kmsg
+    def attach_log(self) -> None:
+        """Begin to read the kernel's log at its present end."""
+        kmsg = self.open("/dev/kmsg", abi.O_RDWR | abi.O_NONBLOCK)
+        self.call("lseek", kmsg, 0, 2)  # SEEK_END
+        self.anchors = replace(self.anchors, kmsg=kmsg)
 
-    @property
-    def kmsg(self) -> int:
-        """PID 1's descriptor of the kernel's log."""
-        return self._kmsg
+    def wake(self, anchors: Anchors) -> None:
+        """Go on from a snapshot: with the clock of today, and randomness that no other fork has.
+
+        Raises GuestError, SyscallError.
+        """
+        self.anchors = anchors
+        now, behind = divmod(time.time_ns(), 10**9)
+        seed = struct.pack("<ii", 8 * _SEED, _SEED) + os.urandom(_SEED)
+        batch = Batch()
+        batch.add(self._number("clock_settime"), (abi.CLOCK_REALTIME, struct.pack("<qq", now, behind)))
+        # Credited, and used at once (drivers/char/random.c: random_ioctl()).
+        batch.add(self._number("ioctl"), (anchors.random, abi.RNDADDENTROPY, seed))
+        batch.add(self._number("ioctl"), (anchors.random, abi.RNDRESEEDCRNG))
+        for call, result in zip(("clock_settime", "RNDADDENTROPY", "RNDRESEEDCRNG"), self._batch(batch), strict=True):
+            if result < 0:
+                raise SyscallError(-result, call)
 
     def log(self) -> list[str]:
         """The kernel's own messages since the last call, or since ``attach_log``."""
@@ -93,7 +112,7 @@ class Guest(Task):
         while True:
             out = Out(_RECORD, limit=True)
             try:
-                self.call("read", self._kmsg, out, out.size)
+                self.call("read", self.anchors.kmsg, out, out.size)
             except SyscallError as error:
                 if error.errno == errno.EAGAIN:
                     return lines
@@ -131,7 +150,7 @@ class Guest(Task):
         """
         mark = f"nullfs-harness: mark {random.getrandbits(32):08x}".encode()
         # Without its newline it could still be continued, and would not be printed (kernel/printk: vprintk_store()).
-        self.call("write", self._kmsg, b"<6>" + mark + b"\n", len(mark) + 4)
+        self.call("write", self.anchors.kmsg, b"<6>" + mark + b"\n", len(mark) + 4)
         self.machine.console.wait_text(mark, deadline)
 
     def troubles(self) -> list[Sighting]:

@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
-import shutil
+import threading
+from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness import accel, agent, cache, kconfig, machine, qemu
+from harness import accel, agent, cache, kconfig, machine, qemu, snapshot
 from harness.console import Sighting, find_troubles
 from harness.deadline import Deadline
 from harness.errors import GuestError, HarnessError, HostError
@@ -23,6 +25,8 @@ from harness.task import SyscallError
 BOOT = "0-boot"
 #: Seconds for the agent's compilation, which is not the kernel's fault.
 COMPILING = 120.0
+#: Seconds for a guest's state to be written to, or read from, a file.
+SAVING = 30.0
 
 log = logging.getLogger(__name__)
 
@@ -39,104 +43,191 @@ def _key(kernel: Kernel) -> str:
 
 @dataclass
 class Booted:
-    """What one boot of a kernel has brought."""
+    """What one boot of a kernel, now or in an earlier run, has brought."""
 
     setup: qemu.Setup
-    #: The snapshot; None where QEMU could not make one, then every guest boots.
-    state: Path | None
-    #: PID 1's descriptor of the kernel log in the snapshot.
-    kmsg: int
-    console: Path
-    troubles: list[Sighting]
+    #: What its console printed.
+    log: bytes
+    #: None where every guest boots by itself; then ``why`` may say why.
+    snapshot: snapshot.Snapshot | None = None
+    why: str = ""
 
 
 @dataclass
 class Lab:
-    """Where guests are made. ``evidence`` gets the consoles, ``scratch`` what is thrown away at the end."""
+    """Where guests are made, by many threads at once.
+
+    ``evidence`` gets the consoles. Use it as a context manager.
+    """
 
     evidence: Path
-    scratch: Path
     #: Seconds for a boot, and for what a check does in its guest.
     timeout: float
     wish: str = "auto"
     fork: bool = True
     accels: dict[str, accel.Accel] = field(default_factory=dict)
     _booted: dict[str, Booted | HarnessError] = field(default_factory=dict)
+    _locks: defaultdict[str, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
+    _files: ExitStack = field(default_factory=ExitStack)
+    _running: set[machine.Machine] = field(default_factory=set)
+    _over: bool = False
+
+    def __enter__(self) -> Lab:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._files.close()
+
+    def stop(self) -> None:
+        """Take all guests away at once, and make no more: whoever waits for one gets an error."""
+        self._over = True
+        for running in list(self._running):
+            running.child.kill()
+
+    @contextmanager
+    def _machine(
+        self, setup: qemu.Setup, console: Path, ram: qemu.Ram | None = None, state: int | None = None
+    ) -> Iterator[machine.Machine]:
+        with machine.running(setup, console, ram, state) as running:
+            self._running.add(running)
+            try:
+                if self._over:
+                    raise HostError("the run was ended")
+                yield running
+            finally:
+                self._running.discard(running)
 
     @contextmanager
     def guest(self, kernel: Kernel, name: str) -> Iterator[Guest]:
         """A pristine guest, ready for a check. Raises what the kernel's boot raised, each time."""
         booted = self.boot(kernel)
-        console = self._console(kernel, name)
-        deadline = Deadline.after(self.timeout)
-        if booted.state is None:
-            with machine.running(booted.setup, console) as cold:
-                yield self._ready(cold, kernel, deadline)
-            return
-        with cache.writing(console):
-            shutil.copyfile(booted.console, console)
-        with machine.running(booted.setup, console, booted.state) as running:
-            running.resume(deadline)
-            guest = Guest(running, kernel, deadline)
-            guest.attach_log(booted.kmsg)
-            guest.boot_log = booted.console.read_bytes()
+        with ExitStack() as stack:
+            try:
+                guest = self._fork(stack, kernel, booted, name)
+            except HostError as error:
+                if self._over:
+                    raise
+                stack.close()
+                self._give_up(booted, error)
+                guest = None
+            if guest is None:
+                running = stack.enter_context(self._machine(booted.setup, self._console(kernel, name)))
+                guest = self._ready(running, kernel, Deadline.after(self.timeout))
             yield guest
+
+    def _fork(self, stack: ExitStack, kernel: Kernel, booted: Booted, name: str) -> Guest | None:
+        """A guest that goes on from the snapshot, until ``stack`` is closed; None if there is no snapshot."""
+        deadline, origin = Deadline.after(self.timeout), booted.snapshot
+        if origin is None:
+            return None
+        console = self._console(kernel, name)
+        with cache.writing(console):
+            console.write_bytes(booted.log)
+        # A descriptor of its own: the others of the same file share their position.
+        state = os.open(f"/proc/self/fd/{origin.state}", os.O_RDONLY)
+        stack.callback(os.close, state)
+        ram = qemu.Ram(origin.ram, shared=False)
+        running = stack.enter_context(self._machine(booted.setup, console, ram, state))
+        running.restore(state, deadline.within(SAVING))
+        guest = Guest(running, kernel, deadline)
+        guest.wake(origin.anchors)
+        guest.boot_log = booted.log
+        return guest
+
+    def _give_up(self, booted: Booted, error: HostError) -> None:
+        if booted.snapshot is not None:
+            booted.snapshot, booted.why = None, str(error.cause or error.what)
+            snapshot.discard(snapshot.key(booted.setup))
+            log.warning("no snapshot, every check boots its own guest: %s", error)
 
     def boot(self, kernel: Kernel) -> Booted:
         """Boot ``kernel`` to the agent's READY, once. Raises GuestError, HostError, the same one every time."""
         key = _key(kernel)
-        if key not in self._booted:
-            try:
-                self._booted[key] = self._boot(kernel)
-            except HarnessError as error:
-                if isinstance(error, GuestError) and (lack := kconfig.lacking(kernel.config or {}, kernel.arch)):
-                    error.hint = error.hint or _advice(kernel, lack)
-                self._booted[key] = error
+        with self._locks[key]:
+            if key not in self._booted:
+                try:
+                    self._booted[key] = self._boot(kernel)
+                except HarnessError as error:
+                    if isinstance(error, GuestError) and (lack := kconfig.lacking(kernel.config or {}, kernel.arch)):
+                        error.hint = error.hint or _advice(kernel, lack)
+                    self._booted[key] = error
         booted = self._booted[key]
         if isinstance(booted, HarnessError):
             raise booted
         return booted
 
+    def booted(self, kernel: Kernel) -> Booted | None:
+        """What the boot of ``kernel`` has brought; None if it did not boot (yet)."""
+        booted = self._booted.get(_key(kernel))
+        return booted if isinstance(booted, Booted) else None
+
     def boot_troubles(self, kernel: Kernel) -> list[Sighting]:
         """What the kernel complained about while it booted; empty if it did not boot (yet)."""
-        booted = self._booted.get(_key(kernel))
-        return booted.troubles if isinstance(booted, Booted) else []
+        booted = self.booted(kernel)
+        return find_troubles(booted.log) if booted else []
 
     def _boot(self, kernel: Kernel) -> Booted:
         image = agent.image(kernel.arch, Deadline.after(COMPILING))
         deadline = Deadline.after(self.timeout)
         setup = qemu.Setup(kernel.arch, kernel.boot, image)
-        chosen = accel.known(kernel.arch, self.wish)
-        if chosen is not None:
+        with self._locks[f"accel {kernel.arch.name}"]:  # one probe is enough
+            chosen = accel.known(kernel.arch, self.wish)
+            if chosen is None:
+                try:
+                    booted = self._boot_under(kernel, replace(setup, accel="kvm"), deadline.within(accel.PROBE))
+                    chosen = accel.Accel("kvm", "a guest has booted under it")
+                except (GuestError, HostError) as error:
+                    cause = (error.cause or error.what).splitlines()[0]
+                    chosen = accel.Accel("tcg", f"no guest booted under KVM within {accel.PROBE:.0f} s: {cause}")
+                    log.info("KVM does not work here: %s", cause)
+                # Only now is it KVM's fault, and not the kernel's: it boots without.
+                accel.remember(kernel.arch, chosen)
+                if chosen.name == "kvm":
+                    self.accels[kernel.arch.name] = chosen
+                    return booted
+                deadline = Deadline.after(self.timeout)
             self.accels[kernel.arch.name] = chosen
-            return self._boot_under(kernel, replace(setup, accel=chosen.name), deadline)
-        try:
-            booted = self._boot_under(kernel, replace(setup, accel="kvm"), deadline.within(accel.PROBE))
-            chosen = accel.Accel("kvm", "a guest has booted under it")
-        except (GuestError, HostError) as error:
-            cause = (error.cause or error.what).splitlines()[0]
-            chosen = accel.Accel("tcg", f"no guest booted under KVM within {accel.PROBE:.0f} s: {cause}")
-            log.info("KVM does not work here: %s", cause)
-            # Only now is it KVM's fault, and not the kernel's: it boots without.
-            booted = self._boot_under(kernel, setup, Deadline.after(self.timeout))
-        accel.remember(kernel.arch, chosen)
-        self.accels[kernel.arch.name] = chosen
-        return booted
+        return self._boot_under(kernel, replace(setup, accel=chosen.name), deadline)
 
     def _boot_under(self, kernel: Kernel, setup: qemu.Setup, deadline: Deadline) -> Booted:
+        if not self.fork:
+            return self._boot_cold(kernel, setup, deadline)
+        facts = snapshot.key(setup)
+        with snapshot.mine(facts, deadline):
+            kept = snapshot.found(facts, self._files)
+            if kept is None:
+                booted = self._boot_to_save(kernel, setup, facts, deadline)
+                kept = snapshot.found(facts, self._files) if not booted.why else None
+                if kept is None:
+                    return booted
         console = self._console(kernel, BOOT)
-        with machine.running(setup, console) as running:
-            guest = self._ready(running, kernel, deadline)
-            booted = Booted(setup, None, guest.kmsg, console, find_troubles(guest.boot_log))
-            if self.fork:
-                state = self.scratch / f"{console.parent.name}.state"
-                try:
-                    running.save(state, deadline.within(30))
-                    booted.state = state
-                except HostError as error:
-                    state.unlink(missing_ok=True)
-                    log.warning("no snapshots, every check boots its own guest: %s", error)
-            return booted
+        with cache.writing(console):
+            console.write_bytes(kept.console)
+        return Booted(setup, kept.console, kept)
+
+    def _boot_cold(self, kernel: Kernel, setup: qemu.Setup, deadline: Deadline) -> Booted:
+        with self._machine(setup, self._console(kernel, BOOT)) as running:
+            return Booted(setup, self._ready(running, kernel, deadline).boot_log)
+
+    def _boot_to_save(self, kernel: Kernel, setup: qemu.Setup, facts: dict[str, str], deadline: Deadline) -> Booted:
+        booted = None
+        try:
+            with cache.scratch("snapshot") as scratch:
+                with snapshot.memory(setup, scratch) as ram, (scratch / "state").open("wb") as state:
+                    with self._machine(setup, self._console(kernel, BOOT), ram) as running:
+                        guest = self._ready(running, kernel, deadline)
+                        booted = Booted(setup, guest.boot_log)
+                        running.save(state.fileno(), deadline.within(SAVING))
+                    with cache.writing(scratch):
+                        (scratch / "console").write_bytes(booted.log)
+                snapshot.publish(facts, scratch, guest.anchors)
+        except HostError as error:
+            if self._over:
+                raise
+            booted = booted or self._boot_cold(kernel, setup, deadline)
+            booted.why = str(error.cause or error.what)
+            log.warning("no snapshot, every check boots its own guest: %s", error)
+        return booted
 
     @staticmethod
     def _ready(running: machine.Machine, kernel: Kernel, deadline: Deadline) -> Guest:

@@ -39,8 +39,11 @@ def spawn(
     stderr: int | IO[bytes] = subprocess.DEVNULL,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
+    grace: float | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start ``argv`` and take it away again when the block is left, however it is left.
+
+    It gets ``grace`` seconds (GRACE if None) to end after a SIGTERM; with 0 it is killed at once.
 
     The child is made by setpriv(1) of util-linux, so that the kernel kills it when we die, even by
     SIGKILL (prctl(2), PR_SET_PDEATHSIG). A terminal's Ctrl-C reaches us only: the child is in a
@@ -68,7 +71,7 @@ def spawn(
     finally:
         if child is not None:
             with shielded():
-                stop(child)
+                stop(child, grace)
 
 
 @contextmanager
@@ -96,15 +99,17 @@ def installed(program: str | Path, cwd: Path | None, env: Mapping[str, str] | No
     return shutil.which(program, path=os.pathsep.join(os.get_exec_path(env))) is not None
 
 
-def stop(child: subprocess.Popen[bytes]) -> int:
+def stop(child: subprocess.Popen[bytes], grace: float | None = None) -> int:
     """End ``child`` and its process group, politely first, and reap it. Returns its status.
 
     A child that has ended by itself is just reaped; what it left running meant to stay.
     """
     if child.poll() is None:
-        os.killpg(child.pid, signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            child.wait(GRACE)
+        grace = GRACE if grace is None else grace
+        if grace:
+            os.killpg(child.pid, signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(grace)
         with suppress(ProcessLookupError):  # all gone, as it should be
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()

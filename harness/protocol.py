@@ -1,31 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The channel between host and agent: frames on the console line, and the messages inside them.
+"""The channel between host and agent: messages, in frames (harness/wire.py) on the console line.
 
-The other end is initramfs/wire.h (frames) and initramfs/agent.c (messages). Kernel messages come on the
+The other end is initramfs/agent.c. Kernel messages come on the
 same line at any moment, also in the middle of a frame; ``Demultiplexer`` takes the two apart again.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 import struct
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+
+from harness.wire import BEGIN, END, decode
 
 #: As in initramfs/wire.h, in bytes.
 MESSAGE_MAX = 48 * 1024
 #: What one OP_CALL may have as data, in bytes (DATA_MAX in initramfs/agent.c).
 DATA_MAX = 64 * 1024
-
-BEGIN, END = b"\xc0", b"\xc1"
-_BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-_WIRE = bytes(range(0x80, 0xC0))
-_TO_WIRE = bytes.maketrans(_BASE64, _WIRE)
-_FROM_WIRE = bytes.maketrans(_WIRE, _BASE64)
 
 # ASCII, whole UTF-8 characters (a lead byte and its continuations), frame marks, frame data.
 _TOKEN = re.compile(
@@ -80,24 +73,6 @@ class Message:
             raise ValueError(f"a message of {len(data)} bytes")
         number, op, hops, route = _HEADER.unpack_from(data)
         return cls(number, op, tuple(route[: min(hops, ROUTE_MAX)]), data[_HEADER.size :])
-
-
-def encode(payload: bytes) -> bytes:
-    """The frame of ``payload``: six bits a byte, with a CRC-32 in front."""
-    checked = struct.pack("<I", zlib.crc32(payload)) + payload
-    return BEGIN + base64.b64encode(checked).rstrip(b"=").translate(_TO_WIRE) + END
-
-
-def decode(data: bytes) -> bytes:
-    """The payload of a frame's data bytes. Raises ValueError if it is damaged."""
-    text = data.translate(_FROM_WIRE)
-    try:
-        checked = base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
-    except binascii.Error as error:
-        raise ValueError(str(error)) from error
-    if len(checked) < 4 or struct.unpack_from("<I", checked)[0] != zlib.crc32(checked[4:]):
-        raise ValueError("the checksum does not fit")
-    return checked[4:]
 
 
 @dataclass

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import cache, process
 from harness.arch import Arch
+from harness.deadline import Deadline
 from harness.errors import HostError
 
 #: MiB of a guest unless a profile asks for more.
@@ -23,6 +27,14 @@ CMDLINE = (
     "selinux=0",
     "apparmor=0",
 )
+
+
+@dataclass(frozen=True)
+class Ram:
+    """A guest's memory in a file that is open as ``fd``; ``shared``: what the guest writes gets into the file."""
+
+    fd: int
+    shared: bool
 
 
 @dataclass(frozen=True)
@@ -51,11 +63,30 @@ def program(arch: Arch) -> str:
     return found
 
 
-def arguments(setup: Setup, *, console: int, qmp: int, incoming: int | None = None) -> list[str]:
+def version(arch: Arch, deadline: Deadline) -> str:
+    """What QEMU for ``arch`` calls itself. It is started to say so only once for each binary. Raises HostError."""
+    path = Path(program(arch))
+    known = cache.root() / "qemu" / f"{path.name}-{file_key(path)}"
+    if not known.is_file():
+        said = process.run([path, "--version"], deadline).stdout.splitlines()
+        with cache.scratch("qemu") as scratch, cache.writing(scratch):
+            made = scratch / known.name
+            made.write_text(said[0] if said else "", encoding="utf-8")
+            cache.publish(made, known)
+    return known.read_text(encoding="utf-8")
+
+
+def file_key(path: Path) -> str:
+    """A word that changes when a file is replaced or written."""
+    status = path.stat()
+    facts = (os.path.realpath(path), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+
+
+def arguments(setup: Setup, *, console: int, qmp: int, ram: Ram | None = None, incoming: bool = False) -> list[str]:
     """QEMU's command line; the numbers are the descriptors of its ends of the lines, already open in it.
 
-    With ``incoming`` the machine does not boot but goes on, when it is told to (-S), where the snapshot in
-    that descriptor stopped.
+    With ``incoming`` the machine does not boot but waits for the snapshot that it shall go on from.
     """
     arch = setup.arch
     kvm = setup.accel == "kvm"
@@ -77,8 +108,19 @@ def arguments(setup: Setup, *, console: int, qmp: int, incoming: int | None = No
         *("-serial", "chardev:console"),
         *("-chardev", f"socket,id=qmp,fd={qmp}"),
         *("-mon", "chardev=qmp,mode=control"),
-        *("-kernel", str(setup.kernel)),
-        *("-initrd", str(setup.initrd)),
-        *("-append", setup.parameters),
-        *(() if incoming is None else ("-S", "-incoming", f"fd:{incoming}")),
+        *(() if ram is None else _memory(setup, ram)),
+        *(("-incoming", "defer") if incoming else _system(setup)),
     ]
+
+
+def _memory(setup: Setup, ram: Ram) -> tuple[str, ...]:
+    share = "on" if ram.shared else "off"
+    # By descriptor: the cache may be deleted at any time, and what is open stays.
+    backend = f"memory-backend-file,id=ram,size={setup.memory}M,mem-path=/proc/self/fd/{ram.fd},share={share}"
+    return ("-object", backend, "-machine", "memory-backend=ram")
+
+
+def _system(setup: Setup) -> tuple[str, ...]:
+    # A machine that goes on needs none of this, it has it all in its memory: to read Debian's arm64 image
+    # of 42 MB once more took longer than all the rest of a fork.
+    return ("-kernel", str(setup.kernel), "-initrd", str(setup.initrd), "-append", setup.parameters)

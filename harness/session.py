@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness import __version__, arch, cache, kernel, process, qemu
+from harness import __version__, arch, cache, kernel, qemu
 from harness.checks import BROKEN, Check, Era, Verdict
 from harness.deadline import Deadline
 from harness.errors import RequestError
@@ -24,6 +24,8 @@ from harness.results import KernelFacts, Result, Run
 
 #: Seconds for the download of everything that a run needs.
 FETCH = 1800.0
+#: Seconds that a program may take to say its version.
+ASKING = 20.0
 #: Evidence directories that are kept in the cache.
 KEPT = 10
 
@@ -67,9 +69,7 @@ class Session:
         """All that is known now."""
         self.run.seconds = round(time.monotonic() - self._begun, 2)
         self.run.kernels = [self._facts(column) for column in self.columns]
-        machine = self.columns[0].kernel.arch
-        version = process.run([qemu.program(machine), "--version"], Deadline.after(20)).stdout
-        self.run.qemu = version.splitlines()[0] if version else ""
+        self.run.qemu = qemu.version(self.columns[0].kernel.arch, Deadline.after(ASKING))
         return self.run
 
     def _facts(self, column: Column) -> KernelFacts:
@@ -155,9 +155,8 @@ def opened(request: Request) -> Iterator[Session]:
     found = columns(request, Deadline.after(FETCH))
     for name in {column.kernel.arch.name for column in found}:
         qemu.program(arch.by_name(name))
-    with cache.scratch("run") as scratch:
-        evidence = request.evidence or _evidence()
-        yield Session(request, found, Lab(evidence, scratch, request.timeout, request.accel, request.fork))
+    with Lab(request.evidence or _evidence(), request.timeout, request.accel, request.fork) as lab:
+        yield Session(request, found, lab)
 
 
 def _evidence() -> Path:

@@ -142,14 +142,14 @@ static void from_console(struct task *t)
 		if (byte == WIRE_BEGIN) {
 			t->got = 0;
 		} else if (byte == WIRE_END && t->got != ~0ul) {
-			length = wire_decode(t->in, t->got);
+			length = wire_decode(t->in, t->frame, t->got);
 			t->got = ~0ul;
 			if (length < 0)
 				say(t, put_header(t, 0, SAY_DAMAGED));
 			else
 				take(t, t->in, (u64)length);
-		} else if (t->got < sizeof(t->in)) {
-			t->in[t->got++] = byte;
+		} else if (t->got < sizeof(t->frame)) {
+			t->frame[t->got++] = byte;
 		}
 	}
 }

@@ -32,8 +32,10 @@ struct task {
 	u32 next_seen;
 	s64 result[RESULTS];
 	u8 raw[4096]; /* as read from the console */
-	u8 in[WIRE_MAX] __attribute__((aligned(16)));
+	u8 frame[WIRE_MAX]; /* what was read of one */
+	u8 in[MESSAGE_MAX] __attribute__((aligned(16)));
 	u8 out[MESSAGE_MAX] __attribute__((aligned(16)));
+	u8 squeezed[SQUEEZED_MAX];
 	u8 line[WIRE_MAX];
 	u8 data[DATA_MAX] __attribute__((aligned(16)));
 };
@@ -96,7 +98,7 @@ static void say(struct task *t, u64 n)
 {
 	t->last = n;
 	if (t->on_console)
-		send_all(t->up, t->line, wire_encode(t->line, t->out, n));
+		send_all(t->up, t->line, wire_encode(t->line, t->squeezed, squeeze(t->squeezed, t->out, n)));
 	else
 		sys6(SYS_sendto, t->up, t->out, n, MSG_NOSIGNAL, 0, 0);
 }

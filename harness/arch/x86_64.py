@@ -18,7 +18,8 @@ X86_64 = Arch(
     cpu="qemu64,-cx16",
     kvm_machine="q35",
     kvm_cpu="host",
-    console="ttyS0",
+    # The speed matters: an emulated 8250 holds what it received for the time of four characters.
+    console="ttyS0,115200",
     # no_timer_check: under load TCG's timer calibration fails now and then, and the kernel panics
     # over "8254 timer not connected to IO-APIC" (arch/x86/kernel/apic/io_apic.c).
     cmdline=("no_timer_check",),

@@ -17,8 +17,9 @@ from harness.guest import Guest
 from harness.initramfs import pattern
 from harness.kernel import Kernel
 from harness.lab import Lab
-from harness.protocol import Batch, Message, Op, Out, Say, encode
+from harness.protocol import Batch, Message, Op, Out, Say
 from harness.task import Task
+from harness.wire import encode
 
 pytestmark = pytest.mark.boots
 
@@ -36,10 +37,10 @@ def subject(image: Path) -> Kernel:
 @pytest.fixture(scope="module")
 def lab(warm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """One boot for all of these."""
-    evidence, scratch = tmp_path_factory.mktemp("evidence"), tmp_path_factory.mktemp("scratch")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(cache.VARIABLE, str(warm))
-        yield Lab(evidence, scratch, 120.0, "tcg")
+        with Lab(tmp_path_factory.mktemp("evidence"), 120.0, "tcg") as made:
+            yield made
 
 
 class Flood:

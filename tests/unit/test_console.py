@@ -12,7 +12,8 @@ import pytest
 from harness.console import TROUBLES, Console, find_troubles
 from harness.deadline import Deadline
 from harness.errors import GuestCrash, GuestTimeout
-from harness.protocol import Message, Say, encode
+from harness.protocol import Message, Say
+from harness.wire import encode
 
 LINES = {
     "panic": [

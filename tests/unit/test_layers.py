@@ -17,7 +17,7 @@ LAYERS = (
     ("__init__", "errors", "deadline", "process", "cache", "arch", "resources"),
     ("packages", "image", "apt", "debian", "kernel", "kconfig", "series"),
     ("agent", "initramfs"),
-    ("console", "protocol", "channel", "qmp", "qemu", "machine", "accel"),
+    ("console", "protocol", "wire", "channel", "qmp", "qemu", "machine", "accel", "snapshot"),
     ("abi", "task", "guest", "corefile", "lab"),
     ("checks",),
     ("results", "report"),

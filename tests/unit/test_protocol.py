@@ -17,19 +17,31 @@ from harness.protocol import (
     Out,
     Pointers,
     Say,
-    decode,
-    encode,
 )
+from harness.wire import decode, encode, squeeze, stretch
 
 KERNEL = "[    1.234567] WARNING: µ€ 😀 plain words\r\n".encode()
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 5, 255, 4096])
-def test_a_frame_gives_back_what_went_in(size: int) -> None:
-    payload = random.Random(size).randbytes(size)  # noqa: S311
+@pytest.mark.parametrize("zeroes", [0.0, 0.5, 0.9, 1.0])
+def test_a_frame_gives_back_what_went_in(size: int, zeroes: float) -> None:
+    dice = random.Random(size)  # noqa: S311
+    payload = bytes(0 if dice.random() < zeroes else dice.randrange(256) for _ in range(size))
     frame = encode(payload)
     assert decode(frame[1:-1]) == payload
     assert not any(byte < 0x80 for byte in frame), "a frame has no ASCII in it"
+
+
+def test_zeroes_cost_next_to_nothing_on_the_line() -> None:
+    assert len(squeeze(bytes(4096))) < 10
+    assert len(squeeze(b"text" * 100)) <= 400 * 9 // 8 + 1
+
+
+@pytest.mark.parametrize("data", [b"", b"\x08", b"\x00\x00", b"\x00\x03a"], ids=repr)
+def test_what_was_never_squeezed_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match="packed data"):
+        stretch(data)
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 7, 1000])

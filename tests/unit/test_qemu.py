@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from harness import qemu
+from harness import cache, qemu
 from harness.arch import ARCHES, Arch
+from harness.deadline import Deadline
 from harness.errors import HostError
 
 
@@ -42,9 +44,21 @@ def test_the_console_and_a_panic_end_up_where_we_look(setup: qemu.Setup) -> None
 
 
 def test_a_fork_differs_only_in_where_it_begins(setup: qemu.Setup) -> None:
-    boot = qemu.arguments(setup, console=10, qmp=11)
-    fork = qemu.arguments(setup, console=10, qmp=11, incoming=12)
-    assert fork == [*boot, "-S", "-incoming", "fd:12"]
+    boot = qemu.arguments(setup, console=10, qmp=11, ram=qemu.Ram(12, shared=True))
+    fork = qemu.arguments(setup, console=10, qmp=11, ram=qemu.Ram(12, shared=False), incoming=True)
+    begin = boot.index("-kernel")
+    assert fork == [word.replace("share=on", "share=off") for word in boot[:begin]] + ["-incoming", "defer"]
+
+
+def test_qemu_is_asked_for_its_version_only_once(
+    setup: qemu.Setup, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path))
+    with caplog.at_level(logging.DEBUG):
+        said = {qemu.version(setup.arch, Deadline.after(20)) for _ in range(3)}
+    assert len(said) == 1
+    assert "QEMU" in said.pop()
+    assert sum("--version" in record.getMessage() for record in caplog.records) == 1
 
 
 def test_kvm_takes_the_hosts_cpu(setup: qemu.Setup) -> None:
