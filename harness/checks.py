@@ -8,9 +8,9 @@ from enum import IntEnum, StrEnum
 
 import pytest
 
+from harness.calls import SyscallError
 from harness.channel import TaskGone
 from harness.errors import GuestCrash, GuestError, GuestTimeout
-from harness.task import SyscallError
 
 #: The exceptions by which a check says that the kernel does not keep its promise. A kernel that cannot even be
 #: asked (another GuestError) fails too, but is never due to.

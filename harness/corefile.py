@@ -13,8 +13,9 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import NoteSegment
 
 from harness import abi
+from harness.files import CHUNK
 from harness.protocol import Out
-from harness.task import CHUNK, Task
+from harness.task import Task
 
 #: What gdb and systemd-coredump want to find (fs/binfmt_elf.c: fill_note_info()).
 NEEDED_NOTES = frozenset({"NT_PRSTATUS", "NT_PRPSINFO", "NT_SIGINFO", "NT_AUXV", "NT_FILE"})

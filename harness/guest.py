@@ -12,15 +12,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import abi
+from harness.calls import Pending, SyscallError
 from harness.channel import Channel
 from harness.console import Sighting, find_troubles
 from harness.deadline import Deadline
 from harness.errors import GuestError
 from harness.kernel import Kernel
 from harness.machine import Machine
-from harness.protocol import Batch, Out
+from harness.protocol import Out
 from harness.snapshot import Anchors
-from harness.task import Pending, SyscallError, Task
+from harness.task import Task
 
 #: PRINTK_MESSAGE_MAX of kernel/printk/internal.h, in bytes.
 _RECORD = 2048
@@ -97,12 +98,13 @@ class Guest(Task):
         self.anchors = anchors
         now, behind = divmod(time.time_ns(), 10**9)
         seed = struct.pack("<ii", 8 * _SEED, _SEED) + os.urandom(_SEED)
-        batch = Batch()
-        batch.add(self._number("clock_settime"), (abi.CLOCK_REALTIME, struct.pack("<qq", now, behind)))
-        # Credited, and used at once (drivers/char/random.c: random_ioctl()).
-        batch.add(self._number("ioctl"), (anchors.random, abi.RNDADDENTROPY, seed))
-        batch.add(self._number("ioctl"), (anchors.random, abi.RNDRESEEDCRNG))
-        for call, result in zip(("clock_settime", "RNDADDENTROPY", "RNDRESEEDCRNG"), self._batch(batch), strict=True):
+        results = self.calls(
+            ("clock_settime", abi.CLOCK_REALTIME, struct.pack("<qq", now, behind)),
+            # Credited, and used at once (drivers/char/random.c: random_ioctl()).
+            ("ioctl", anchors.random, abi.RNDADDENTROPY, seed),
+            ("ioctl", anchors.random, abi.RNDRESEEDCRNG),
+        )
+        for call, result in zip(("clock_settime", "RNDADDENTROPY", "RNDRESEEDCRNG"), results, strict=True):
             if result < 0:
                 raise SyscallError(-result, call)
 
@@ -168,7 +170,8 @@ class Guest(Task):
         """Every kernel thread there is: PF_KTHREAD in the flags of /proc/PID/stat."""
         pids = [name for name in self.listdir("/proc") if name.isdigit()]
         found = []
-        for stat in self.read_small([f"/proc/{pid}/stat" for pid in pids]).values():
+        # As far as the flags: pid, name (a worker's can have 64 bytes), state and five numbers come before.
+        for stat in self.read_small([f"/proc/{pid}/stat" for pid in pids], 160).values():
             pid, _, rest = stat.decode(errors="replace").partition(" (")
             name, _, fields = rest.rpartition(") ")
             if int(fields.split()[6]) & abi.PF_KTHREAD:

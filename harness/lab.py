@@ -14,12 +14,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from harness import accel, agent, cache, kconfig, machine, qemu, snapshot
+from harness.calls import SyscallError
 from harness.console import Sighting, find_troubles
 from harness.deadline import Deadline
 from harness.errors import GuestError, HarnessError, HostError
 from harness.guest import Guest
 from harness.kernel import Kernel
-from harness.task import SyscallError
 
 #: The console of the boot that the snapshot comes from; no check is called so.
 BOOT = "0-boot"
@@ -210,10 +210,11 @@ class Lab:
             return Booted(setup, self._ready(running, kernel, deadline).boot_log)
 
     def _boot_to_save(self, kernel: Kernel, setup: qemu.Setup, facts: dict[str, str], deadline: Deadline) -> Booted:
-        booted = None
+        booted, tried = None, False
         try:
             with cache.scratch("snapshot") as scratch:
                 with snapshot.memory(setup, scratch) as ram, (scratch / "state").open("wb") as state:
+                    tried = True
                     with self._machine(setup, self._console(kernel, BOOT), ram) as running:
                         guest = self._ready(running, kernel, deadline)
                         booted = Booted(setup, guest.boot_log)
@@ -222,8 +223,8 @@ class Lab:
                         (scratch / "console").write_bytes(booted.log)
                 snapshot.publish(facts, scratch, guest.anchors)
         except HostError as error:
-            if self._over:
-                raise
+            if self._over or (tried and booted is None):
+                raise  # it did not boot, which has nothing to do with snapshots
             booted = booted or self._boot_cold(kernel, setup, deadline)
             booted.why = str(error.cause or error.what)
             log.warning("no snapshot, every check boots its own guest: %s", error)

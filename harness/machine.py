@@ -91,7 +91,9 @@ def running(setup: qemu.Setup, log: Path, ram: qemu.Ram | None = None, state: in
             stack.callback(line.close)
         errors = stack.enter_context(tempfile.TemporaryFile())
         fds = (theirs.fileno(), their_qmp.fileno())
-        argv = qemu.arguments(setup, console=fds[0], qmp=fds[1], ram=ram, incoming=state is not None)
+        argv = qemu.arguments(
+            setup, console=fds[0], qmp=fds[1], ram=ram, incoming=state is not None, name=f"guest={log}"
+        )
         kept = (fd for fd in (state, ram.fd if ram else None) if fd is not None)
         # At its end there is nothing that QEMU would have to put in order.
         child = stack.enter_context(process.spawn(argv, pass_fds=(*fds, *kept), stderr=errors, grace=0))

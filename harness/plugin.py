@@ -4,27 +4,32 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack, suppress
+from concurrent.futures import Future
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness import console, resources
+from harness import console, resources, trial
 from harness.checks import BROKEN, Check, Verdict
-from harness.errors import GuestError, GuestTimeout, HarnessError, KernelComplaint, RequestError
+from harness.cli import count
+from harness.errors import HarnessError, RequestError
 from harness.guest import Guest
 from harness.results import Result
 from harness.session import Column, Request, Session, opened
-from harness.task import SyscallError
+from harness.trial import Outcome
 
 _SESSION = pytest.StashKey[Session]()
+#: The guest of a check that runs where pytest calls it, or what is being made of one that runs elsewhere.
 _GUEST = pytest.StashKey[Guest]()
+_AHEAD = pytest.StashKey[Future[Outcome]]()
 #: Under this name `nullfs-harness run` brings a session that it has opened itself.
 SESSION_PLUGIN = "nullfs-harness-session"
 _TAIL = 15
-#: Seconds that a guest gets to print what it has to say after a check that failed.
-_LAST_LOOK = 10.0
+#: What a check may ask pytest for and still be done ahead of its turn, in another thread.
+_PLAIN = frozenset({"guest", "column", "request"})
 
 
 class SessionHolder:
@@ -44,6 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--guest-timeout", type=float, default=120.0, metavar="S", help="seconds for a boot or a check")
     group.addoption("--accel", choices=("auto", "kvm", "tcg"), default="auto", help="what guests run under")
     group.addoption("--no-fork", action="store_true", help="boot anew for each check")
+    group.addoption("--guests", type=count, metavar="N", help="how many at once (default: as the host has room for)")
     group.addoption("--evidence", type=Path, metavar="DIR", help="where the consoles go")
 
 
@@ -55,6 +61,7 @@ def pytest_configure(config: pytest.Config) -> None:
     holder = config.pluginmanager.get_plugin(SESSION_PLUGIN)
     if isinstance(holder, SessionHolder):
         config.stash[_SESSION] = holder.session
+        holder.session.begin()
         return
     if not config.option.kernel:
         return
@@ -68,7 +75,8 @@ def pytest_configure(config: pytest.Config) -> None:
         timeout=option.guest_timeout,
         accel=option.accel,
         fork=not option.no_fork,
-        evidence=option.evidence,
+        guests=option.guests,
+        evidence=_given(config).get("evidence") or option.evidence,
     )
     stack = ExitStack()
     config.add_cleanup(stack.close)
@@ -78,6 +86,27 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from error
     except HarnessError as error:
         pytest.exit(f"error: {error}", returncode=error.exit_status)
+    if not _in_turn(config):
+        config.stash[_SESSION].begin()
+
+
+def _in_turn(config: pytest.Config) -> bool:
+    """Whether checks run when pytest calls them: pytest-xdist has workers of its own, a debugger wants a live guest."""
+    option = config.option
+    xdist = hasattr(config, "workerinput") or getattr(option, "dist", "no") != "no"
+    return xdist or bool(option.usepdb or option.collectonly)
+
+
+def _given(config: pytest.Config) -> dict[str, Any]:
+    """What pytest-xdist's controller has told this worker; nothing if it is none."""
+    return dict(getattr(config, "workerinput", {}).get("nullfs_harness", {}))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 - pytest-xdist's WorkerController
+    """All workers of pytest-xdist keep their evidence in one place."""
+    if session := session_of(node.config):
+        node.workerinput["nullfs_harness"] = {"evidence": session.lab.evidence}
 
 
 def session_of(config: pytest.Config) -> Session | None:
@@ -127,40 +156,59 @@ def _column(item: pytest.Item) -> Column:
     return column
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Let the checks run side by side, while pytest goes through them one by one and takes what came out."""
+    ours = session_of(session.config)
+    if ours is None or _in_turn(session.config):
+        return (yield)
+    for item in session.items:
+        check = check_of(item)
+        if check and isinstance(item, pytest.Function) and set(item.fixturenames) <= _PLAIN:
+            item.stash[_AHEAD] = ours.ahead(check, _column(item), partial(_call, item))
+    try:
+        return (yield)
+    finally:
+        ours.stop()
+
+
+def _call(item: pytest.Function, guest: Guest) -> object:
+    return item.obj(**({"guest": guest} if "guest" in item.fixturenames else {}))
+
+
 @pytest.fixture
-def guest(request: pytest.FixtureRequest, column: Column) -> Iterator[Guest]:
+def guest(request: pytest.FixtureRequest, column: Column) -> Iterator[Guest | None]:
     """A pristine guest of the kernel under test, which no other check has seen or will see."""
     session, check = session_of(request.config), check_of(request.node)
     if session is None or check is None:
         pytest.fail("the guest fixture needs --kernel and a @check", pytrace=False)
+    if _AHEAD in request.node.stash:
+        yield None  # it has its guest elsewhere
+        return
     with session.lab.guest(column.kernel, check.id) as running:
         request.node.stash[_GUEST] = running
         yield running
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
-    """A warning of the kernel fails the check that provoked it, and a guest that dies is worse news than either."""
+    """What the kernel says while a check runs is part of the check."""
     running = pyfuncitem.stash.get(_GUEST, None)
-    try:
-        result = yield
-    except BROKEN as error:
-        if running is not None:
-            with suppress(GuestTimeout, SyscallError):  # the check may have left PID 1 waiting, or without its log
-                running.settle(running.channel.deadline.within(_LAST_LOOK))
-            _complain(running, error)
-        raise
-    if running is not None:
-        with suppress(SyscallError):
-            running.settle(running.channel.deadline)
-        _complain(running, None)
-    return result
+    if running is None:
+        return (yield)
+    with trial.judged(running):
+        return (yield)
 
 
-def _complain(running: Guest, error: BaseException | None) -> None:
-    if troubles := running.troubles():
-        words = "; ".join(f"{seen.name}: {seen.line}" for seen in troubles)
-        raise KernelComplaint(f"the kernel complained: {words}", log=running.console) from error
+@pytest.hookimpl(tryfirst=True, specname="pytest_pyfunc_call")
+def pytest_take(pyfuncitem: pytest.Function) -> bool | None:
+    """In place of the call: what came out of the check that has been done ahead."""
+    future = pyfuncitem.stash.get(_AHEAD, None)
+    if future is None:
+        return None
+    if error := future.result().error:
+        raise error
+    return True
 
 
 @pytest.hookimpl(wrapper=True)
@@ -184,20 +232,18 @@ def pytest_runtest_makereport(
 
 
 def _draft(item: pytest.Item, call: pytest.CallInfo[None], error: BaseException | None) -> Result:
-    running = item.stash.get(_GUEST, None)
-    troubles: tuple[str, ...] = ()
-    path = error.log if isinstance(error, GuestError) else None
-    if running is not None:
-        path = running.console
-        troubles = tuple(f"{seen.name}: {seen.line}" for seen in running.troubles())
+    if (ahead := item.stash.get(_AHEAD, None)) and ahead.done() and not ahead.cancelled():
+        ended = ahead.result()
+    else:
+        ended = trial.outcome(item.stash.get(_GUEST, None), error, call.duration)
     return Result(
         *("", "", "", "", "", "", ""),  # the session knows what it is about
         ok=False,
-        seconds=round(call.duration, 3),
+        seconds=round(ended.seconds, 3),
         reason=_reason(error),
-        troubles=troubles,
-        tail=console.tail_of(path, _TAIL) if path else "",
-        console=str(path or ""),
+        troubles=ended.troubles,
+        tail=console.tail_of(ended.console, _TAIL) if ended.console else "",
+        console=str(ended.console or ""),
     )
 
 

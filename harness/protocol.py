@@ -118,13 +118,16 @@ class Out:
     """An output buffer of a call: ``size`` bytes, ``value`` afterwards.
 
     ``start`` is what it holds before; ``limit`` says that the call's result is the number of good bytes.
+    With ``sum`` they stay in the guest, and only ``count`` and ``crc``, their CRC-32, come back.
     """
 
-    def __init__(self, size: int, start: bytes = b"", *, limit: bool = False) -> None:
+    def __init__(self, size: int, start: bytes = b"", *, limit: bool = False, sum: bool = False) -> None:  # noqa: A002
         self.size = size
         self.start = start
         self.limit = limit
+        self.sum = sum
         self.value = b""
+        self.count = self.crc = 0
 
 
 @dataclass(frozen=True)
@@ -146,8 +149,8 @@ Argument = int | str | bytes | Out | Ref | Pointers
 
 _BATCH = struct.Struct("<HHHHII")
 _CALL = struct.Struct("<I6s6x6Q")
-_SLICE = struct.Struct("<III")
-_NO_LIMIT = 0xFFFFFFFF
+_SLICE = struct.Struct("<IIHH")
+_NO_LIMIT = 0xFFFF
 _PLAIN, _DATA, _RESULT = 0, 1, 2
 
 
@@ -197,7 +200,7 @@ class Batch:
     def pack(self) -> bytes:
         """The body of an Op.CALL. Raises ValueError if it is too much for one message."""
         given = bytes(self._given).rstrip(b"\0")  # the agent fills up with zeroes
-        slices = b"".join(_SLICE.pack(at, out.size, limit) for out, at, limit in self._slices)
+        slices = b"".join(_SLICE.pack(at, out.size, limit, out.sum) for out, at, limit in self._slices)
         body = (
             _BATCH.pack(len(self._calls), len(self._pointers), len(self._slices), 0, len(given), len(self._given))
             + b"".join(self._calls)
@@ -216,7 +219,12 @@ class Batch:
         results = list(struct.unpack_from(f"<{len(self._calls)}q", body))
         at = 8 * len(self._calls)
         for out, _, _ in self._slices:
-            (length,) = struct.unpack_from("<I", body, at)
-            out.value = body[at + 4 : at + 4 + length]
-            at += 4 + length
+            (out.count,) = struct.unpack_from("<I", body, at)
+            at += 4
+            if out.sum:
+                (out.crc,) = struct.unpack_from("<I", body, at)
+                at += 4
+            else:
+                out.value = body[at : at + out.count]
+                at += out.count
         return results

@@ -83,10 +83,13 @@ def file_key(path: Path) -> str:
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
-def arguments(setup: Setup, *, console: int, qmp: int, ram: Ram | None = None, incoming: bool = False) -> list[str]:
+def arguments(
+    setup: Setup, *, console: int, qmp: int, ram: Ram | None = None, incoming: bool = False, name: str = ""
+) -> list[str]:
     """QEMU's command line; the numbers are the descriptors of its ends of the lines, already open in it.
 
-    With ``incoming`` the machine does not boot but waits for the snapshot that it shall go on from.
+    ``name`` is what `ps` shall show. With ``incoming`` the machine does not boot but waits for the snapshot
+    that it shall go on from.
     """
     arch = setup.arch
     kvm = setup.accel == "kvm"
@@ -108,6 +111,7 @@ def arguments(setup: Setup, *, console: int, qmp: int, ram: Ram | None = None, i
         *("-serial", "chardev:console"),
         *("-chardev", f"socket,id=qmp,fd={qmp}"),
         *("-mon", "chardev=qmp,mode=control"),
+        *(("-name", name.replace(",", ",,")) if name else ()),
         *(() if ram is None else _memory(setup, ram)),
         *(("-incoming", "defer") if incoming else _system(setup)),
     ]

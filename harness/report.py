@@ -77,6 +77,9 @@ def closing(run: Run) -> str:
     whys = {kernel.arch: f"{kernel.accel} ({kernel.accel_why})" for kernel in run.kernels if kernel.accel}
     if whys:
         lines.append("Guests ran under " + "; ".join(f"{why} for {arch}" for arch, why in whys.items()) + ".")
+    for why in dict.fromkeys(kernel.no_snapshot for kernel in run.kernels if kernel.no_snapshot):
+        labels = _and([kernel.label for kernel in run.kernels if kernel.no_snapshot == why])
+        lines.append(f"Without a snapshot of {labels}, every check booted its own guest: {why}.")
     lines.append(verdict(run))
     return "\n".join(lines)
 

@@ -26,6 +26,8 @@ class KernelFacts:
     expect: str
     accel: str = ""
     accel_why: str = ""
+    #: Why every check had to boot its own guest; empty where none had to, or it was asked for.
+    no_snapshot: str = ""
     #: Trouble of the boot itself: "name: line".
     boot_troubles: tuple[str, ...] = ()
 

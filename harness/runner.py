@@ -109,6 +109,7 @@ def run(args: argparse.Namespace) -> int:
         timeout=args.guest_timeout,
         accel=args.accel,
         fork=not args.no_fork,
+        guests=args.guests,
         evidence=args.evidence,
     )
     console = Output()

@@ -3,29 +3,38 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import platform
 import shlex
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
-from harness import __version__, arch, cache, kernel, qemu
+from harness import __version__, arch, cache, kernel, qemu, trial
 from harness.checks import BROKEN, Check, Era, Verdict
 from harness.deadline import Deadline
 from harness.errors import RequestError
+from harness.guest import Guest
 from harness.kernel import Kernel
 from harness.lab import Lab
+from harness.pool import Pool, room
 from harness.results import KernelFacts, Result, Run
+from harness.trial import Outcome
 
 #: Seconds for the download of everything that a run needs.
 FETCH = 1800.0
 #: Seconds that a program may take to say its version.
 ASKING = 20.0
+#: Seconds that a check takes of which nothing is known.
+UNKNOWN = 60.0
 #: Evidence directories that are kept in the cache.
 KEPT = 10
 
@@ -40,6 +49,8 @@ class Request:
     timeout: float = 120.0
     accel: str = "auto"
     fork: bool = True
+    #: At once; None: as many as the host has room for.
+    guests: int | None = None
     evidence: Path | None = None
 
 
@@ -54,16 +65,43 @@ class Column:
 class Session:
     """Makes guests for checks and keeps their results."""
 
-    def __init__(self, request: Request, columns: list[Column], lab: Lab) -> None:
+    def __init__(self, request: Request, columns: list[Column], lab: Lab, pool: Pool) -> None:
         self.request = request
         self.columns = columns
         self.lab = lab
+        self._pool = pool
+        self._durations = _durations()
+        self._boots: dict[str, Future[object]] = {}
         self.run = Run(
             started=datetime.now(UTC).isoformat(timespec="seconds"),
             harness=__version__,
             host=f"{platform.machine()} Linux {platform.release()}, {os.cpu_count()} CPUs",
         )
         self._begun = time.monotonic()
+
+    def begin(self) -> None:
+        """Boot every kernel, while others look for the checks; what goes wrong is told to who wants a guest of it."""
+        for column in self.columns:
+            boot = partial(self.lab.boot, column.kernel)
+            self._boots.setdefault(column.kernel.label, self._pool.add(-math.inf, boot))
+
+    def ahead(self, check: Check, column: Column, body: Callable[[Guest], object]) -> Future[Outcome]:
+        """Do a check as soon as its kernel has booted and there is room, the longest ones first."""
+        ended: Future[Outcome] = Future()
+        work = partial(trial.perform, self.lab, column.kernel, check.id, body)
+        rank = -self._durations.get(check.id, UNKNOWN)
+
+        def ready(_: Future[object]) -> None:
+            self._pool.add(rank, work).add_done_callback(partial(_hand_over, ended))
+
+        self._boots[column.kernel.label].add_done_callback(ready)
+        return ended
+
+    def stop(self) -> None:
+        """Take all guests away, and do no more checks."""
+        self.lab.stop()
+        self._pool.close()
+        _remember(self.run.results)
 
     def finish(self) -> Run:
         """All that is known now."""
@@ -74,6 +112,7 @@ class Session:
 
     def _facts(self, column: Column) -> KernelFacts:
         accel = self.lab.accels.get(column.kernel.arch.name)
+        booted = self.lab.booted(column.kernel)
         return KernelFacts(
             label=column.kernel.label,
             name=column.kernel.name,
@@ -84,6 +123,7 @@ class Session:
             expect=str(column.expect),
             accel=accel.name if accel else "",
             accel_why=accel.why if accel else "",
+            no_snapshot=booted.why if booted else "",
             boot_troubles=tuple(f"{seen.name}: {seen.line}" for seen in self.lab.boot_troubles(column.kernel)),
         )
 
@@ -155,8 +195,41 @@ def opened(request: Request) -> Iterator[Session]:
     found = columns(request, Deadline.after(FETCH))
     for name in {column.kernel.arch.name for column in found}:
         qemu.program(arch.by_name(name))
-    with Lab(request.evidence or _evidence(), request.timeout, request.accel, request.fork) as lab:
-        yield Session(request, found, lab)
+    with ExitStack() as stack:
+        lab = stack.enter_context(Lab(request.evidence or _evidence(), request.timeout, request.accel, request.fork))
+        session = Session(request, found, lab, Pool(request.guests or room(qemu.MEMORY)))
+        stack.callback(session.stop)
+        yield session
+
+
+def _durations() -> dict[str, float]:
+    """How long each check took when it last ran, in seconds."""
+    try:
+        return {str(name): float(seconds) for name, seconds in json.loads(_file().read_text()).items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def _remember(results: Sequence[Result]) -> None:
+    took = {result.check: result.seconds for result in results if result.verdict in ("pass", "fail")}
+    if took:
+        with cache.scratch("durations") as scratch, cache.writing(scratch):
+            made = scratch / _file().name
+            made.write_text(json.dumps(_durations() | took), encoding="utf-8")
+            cache.publish(made, _file())
+
+
+def _file() -> Path:
+    return cache.root() / "durations.json"
+
+
+def _hand_over(to: Future[Outcome], done: Future[Outcome]) -> None:
+    if done.cancelled():
+        to.cancel()
+    elif error := done.exception():
+        to.set_exception(error)
+    else:
+        to.set_result(done.result())
 
 
 def _evidence() -> Path:

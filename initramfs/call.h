@@ -24,11 +24,15 @@ struct call {
 	u64 arg[6];
 };
 
-/* What of the data goes back: at most `length` bytes, and no more than call number `limit` returned. */
+/*
+ * What of the data goes back: at most `length` bytes, and no more than call number `limit` returned.
+ * With `sum` only their number goes back, and their CRC-32.
+ */
 struct slice {
 	u32 offset;
 	u32 length;
-	u32 limit;
+	u16 limit;
+	u16 sum;
 };
 
 static void do_call(struct task *t, const struct header *h, u8 *body, u64 length)
@@ -77,13 +81,21 @@ static void do_call(struct task *t, const struct header *h, u8 *body, u64 length
 			if (limit < (s64)size)
 				size = limit < 0 ? 0 : (u64)limit;
 		}
-		if (slices[i].offset + size > b->size || n + 4 + size > sizeof(t->out)) {
+		if (slices[i].offset + size > b->size || n + 8 + size > sizeof(t->out)) {
 			say_result(t, h->id, -E2BIG);
 			return;
 		}
 		memcpy(t->out + n, &size, 4);
-		memcpy(t->out + n + 4, t->data + slices[i].offset, size);
-		n += 4 + size;
+		n += 4;
+		if (slices[i].sum) {
+			u32 sum = crc32(t->data + slices[i].offset, size);
+
+			memcpy(t->out + n, &sum, sizeof(sum));
+			n += sizeof(sum);
+		} else {
+			memcpy(t->out + n, t->data + slices[i].offset, size);
+			n += size;
+		}
 	}
 	say(t, n);
 }

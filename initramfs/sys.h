@@ -140,6 +140,10 @@ void *memset(void *to, int byte, u64 n)
 {
 	volatile u8 *t = to;
 
+	for (; n && ((u64)t & 7); n--)
+		*t++ = (u8)byte;
+	for (; n >= 8; n -= 8, t += 8)
+		*(volatile u64 *)t = (u8)byte * 0x0101010101010101ul;
 	while (n--)
 		*t++ = (u8)byte;
 	return to;

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import stat
+import zlib
 
 from doors import die_into_helper, die_into_socket, dump_suid, load_into_helper, need_core_sockets, read_core
 
 from harness import abi, corefile
 from harness.checks import check
+from harness.files import SUMMED
 from harness.guest import Guest
 from harness.initramfs import Entry, unpack_entries
 from harness.protocol import Out
@@ -81,6 +83,12 @@ def test_core_socket(guest: Guest) -> None:
     assert call.outside.peer(connection) == call.child.pid
 
 
+def checksums(body: bytes) -> list[tuple[int, int]]:
+    """What ``Files.checksums`` says of a file with that body."""
+    pieces = (body[at : at + SUMMED] for at in range(0, len(body), SUMMED))
+    return [(len(piece), zlib.crc32(piece)) for piece in pieces]
+
+
 def seen(guest: Guest, entry: Entry) -> list[Entry]:
     """What the guest has in an entry's place, at each of its names, in the same words."""
     found = []
@@ -88,7 +96,8 @@ def seen(guest: Guest, entry: Entry) -> list[Entry]:
         now = guest.statx(name)
         body = b""
         if stat.S_ISREG(now.mode):
-            body = guest.read_file(name)
+            # Not the bytes themselves: they would take longer on the line than all the rest.
+            body = entry.body if guest.checksums(name) == checksums(entry.body) else b"something else"
         elif stat.S_ISLNK(now.mode):
             body = guest.readlink(name).encode()
         assert stat.S_ISDIR(now.mode) or now.nlink == len(entry.names), name

@@ -14,9 +14,9 @@ from doors import (
 )
 
 from harness import abi
+from harness.calls import SyscallError
 from harness.checks import Era, check
 from harness.guest import Guest
-from harness.task import SyscallError
 
 ISOLATED = Era.ISOLATED
 

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,3 +50,24 @@ def program(warm: Path, tmp_path: Path) -> Iterator[Program]:
     subject = Program(warm, tmp_path)
     yield subject
     assert subject.left() == []
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Makes a file system of so many megabytes."""
+    made = []
+
+    def make(size: int) -> Path:
+        path = tmp_path / "disk"
+        path.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={size}m", "none", str(path)]
+        if os.geteuid() != 0:
+            pytest.skip("only root can mount a small disk to be filled")
+        if (tried := subprocess.run(mount, check=False, capture_output=True, text=True, timeout=60)).returncode:
+            pytest.skip(f"a tmpfs cannot be mounted here: {tried.stderr.strip()}")
+        made.append(path)
+        return path
+
+    yield make
+    for path in made:
+        subprocess.run(["umount", path], check=True, timeout=60)

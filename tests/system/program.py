@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,9 +86,9 @@ class Program:
             return running.end()
 
     @contextmanager
-    def started(self, *words: str | Path) -> Iterator[Running]:
+    def started(self, *words: str | Path, **variables: str) -> Iterator[Running]:
         """``harness run WORDS``, killed when the block is left and it has not ended."""
-        with self._started(["-u", "-m", "harness", "run", "--no-install", *words], {}) as running:
+        with self._started(["-u", "-m", "harness", "run", "--no-install", *words], variables) as running:
             yield running
 
     @contextmanager
@@ -114,8 +115,38 @@ class Program:
         return processes + ([str(path) for path in tmp.iterdir()] if tmp.is_dir() else [])
 
     def qemus(self) -> list[int]:
-        """The QEMU processes that boot something with this cache's initramfs."""
+        """The QEMU processes whose console goes into this cache: each guest's name is where it goes."""
         return [pid for pid, line in command_lines() if "qemu-system" in line and str(self.cache) in line]
+
+
+class SpiedQemu:
+    """The host's QEMU, started by way of a script that keeps a list of what it was started for."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        directory.mkdir()
+        self._script = directory / name
+        self._list = directory / "starts"
+        self._list.touch()
+        self._real = shutil.which(name)
+        self.path = f"{directory}{os.pathsep}{os.environ['PATH']}"
+        self.always("")
+
+    def always(self, words: str) -> None:
+        """Start it with these words of sh, too."""
+        self._script.write_text(
+            f"#!/bin/sh\n"
+            f'case " $* " in *" -incoming "*) echo fork;; *" -kernel "*) echo boot;; esac >>{self._list}\n'
+            f'exec {self._real} "$@" {words}\n'
+        )
+        self._script.chmod(0o755)
+
+    def change(self) -> None:
+        """Be another program."""
+        self._script.write_text(self._script.read_text() + "# another\n")
+
+    def starts(self) -> list[str]:
+        """What it was started for so far: "boot" or "fork"."""
+        return self._list.read_text().split()
 
 
 def listen() -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,20 +47,6 @@ def test_no_network(program: Program, tmp_path: Path) -> None:
     assert not list(program.cache.glob("debian/*"))
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of three megabytes."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small disk to be filled")
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(path)]
-    if (tried := subprocess.run(mount, check=False, capture_output=True, text=True, timeout=60)).returncode:
-        pytest.skip(f"a tmpfs cannot be mounted here: {tried.stderr.strip()}")
-    yield path
-    subprocess.run(["umount", path], check=True, timeout=60)
-
-
 @pytest.mark.boots
 @pytest.mark.parametrize(
     ("kept", "room"),
@@ -72,14 +57,17 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.param(("agent", "initramfs"), 4096, id="console"),
     ],
 )
-def test_full_disk(program: Program, image: Path, small_disk: Path, kept: tuple[str, ...], room: int) -> None:
+def test_full_disk(
+    program: Program, image: Path, disk: Callable[[int], Path], kept: tuple[str, ...], room: int
+) -> None:
     """What is named has no place any more."""
+    small_disk = disk(3)
     for name in kept:
         shutil.copytree(program.cache / name, small_disk / name)
     for name in ("locks", "tmp", "runs"):
         (small_disk / name).mkdir()
-    disk = os.statvfs(small_disk)
-    (small_disk / "ballast").write_bytes(bytes(disk.f_bavail * disk.f_frsize - room))
+    facts = os.statvfs(small_disk)
+    (small_disk / "ballast").write_bytes(bytes(facts.f_bavail * facts.f_frsize - room))
     program.cache = small_disk
     done = program.run("--kernel", image, "--check", "root")
     assert done.status == 3, done

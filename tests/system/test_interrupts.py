@@ -40,7 +40,7 @@ def test_stopped_twice(program: Program, image: Path) -> None:
 
 
 def test_killed(program: Program, image: Path) -> None:
-    """Nothing can be cleaned up then; QEMU dies all the same, and the next run sweeps."""
+    """Nothing can be cleaned up then; QEMU dies all the same (see test_snapshots.py for one that is being saved)."""
     with program.started("--kernel", image) as running:
         running.read_until(CHECKING)
         assert eventually(lambda: bool(program.qemus()))
@@ -48,7 +48,6 @@ def test_killed(program: Program, image: Path) -> None:
         done = running.end()
     assert done.status == -signal.SIGKILL, done
     assert eventually(lambda: not program.qemus())
-    assert any("tmp/run-" in path for path in program.left()), "nothing was there to be swept"
     assert program.run("--kernel", image, "--check", "kcmp").status == 0
     assert program.left() == []
 

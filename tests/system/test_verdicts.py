@@ -159,7 +159,7 @@ def judged(warm: Path, image: Path, tmp_path_factory: pytest.TempPathFactory) ->
         ("warned", "failure", "fail", "the kernel complained"),
         ("warned_and_expected", "passed", "pass", ""),
         ("skipped", "skipped", "skip", "there is no moon tonight"),
-        ("refused", "failure", "fail", "mkdirat(-100, '/proc/new', 493): ENOENT"),
+        ("refused", "failure", "fail", "mkdirat(AT_FDCWD, '/proc/new', 493): ENOENT"),
         ("mistaken", "failure", "error", "a mistake of the check itself"),
         ("fails_and_dies", "failure", "crash", "Kernel panic - not syncing: sysrq triggered crash"),
         ("after_all", "passed", "pass", ""),

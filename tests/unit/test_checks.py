@@ -12,10 +12,10 @@ import pytest
 
 from harness import kconfig, resources
 from harness.arch import ARCHES, Arch, by_name
+from harness.calls import SyscallError
 from harness.checks import Check, Era, Verdict
 from harness.errors import GuestCrash, GuestError, GuestTimeout, HostError, RequestError
 from harness.series import patch
-from harness.task import SyscallError
 
 DECORATOR = re.compile(r'@check\(\s*"([\w-]+)".*?patch="([^"]+)"', re.DOTALL)
 WANTED = """

@@ -14,12 +14,12 @@ PACKAGE = Path(__file__).resolve().parents[2] / "harness"
 #: imports from the layers below its own, and from its own as long as there is no cycle. A new
 #: module goes to the lowest layer that its imports allow; a name that has no file yet does no harm.
 LAYERS = (
-    ("__init__", "errors", "deadline", "process", "cache", "arch", "resources"),
+    ("__init__", "errors", "deadline", "process", "cache", "arch", "resources", "pool"),
     ("packages", "image", "apt", "debian", "kernel", "kconfig", "series"),
     ("agent", "initramfs"),
     ("console", "protocol", "wire", "channel", "qmp", "qemu", "machine", "accel", "snapshot"),
-    ("abi", "task", "guest", "corefile", "lab"),
-    ("checks",),
+    ("abi", "calls", "files", "task", "guest", "corefile", "lab"),
+    ("checks", "trial"),
     ("results", "report"),
     ("session", "plugin", "runner", "doctor", "cli"),
     ("bootstrap", "__main__"),

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One check on one kernel, from its guest's first breath to its verdict."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.calls import SyscallError
+from harness.checks import BROKEN
+from harness.errors import GuestError, GuestTimeout, KernelComplaint
+from harness.guest import Guest
+from harness.kernel import Kernel
+from harness.lab import Lab
+
+#: Seconds that a guest gets to print what it has to say after a check that failed.
+LAST_LOOK = 10.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a check ended."""
+
+    #: What it raised; None if it passed.
+    error: BaseException | None
+    seconds: float
+    #: Unexpected warnings of the kernel: "name: line".
+    troubles: tuple[str, ...]
+    console: Path | None
+
+
+def perform(lab: Lab, kernel: Kernel, name: str, body: Callable[[Guest], object]) -> Outcome:
+    """Do ``body`` with a pristine guest of its own. Raises nothing: whatever comes is in the outcome."""
+    begun = time.monotonic()
+    guest = None
+    error: BaseException | None = None
+    try:
+        with lab.guest(kernel, name) as guest, judged(guest):
+            body(guest)
+    except BaseException as raised:  # noqa: BLE001 - pytest's skip and fail are no Exceptions
+        error = raised
+    return outcome(guest, error, time.monotonic() - begun)
+
+
+def outcome(guest: Guest | None, error: BaseException | None, seconds: float) -> Outcome:
+    """The outcome of a check that ended with ``error`` in ``guest``, if it came so far as to have one."""
+    console = error.log if isinstance(error, GuestError) else None
+    troubles: tuple[str, ...] = ()
+    if guest is not None:
+        console = guest.console
+        troubles = tuple(f"{seen.name}: {seen.line}" for seen in guest.troubles())
+    return Outcome(error, seconds, troubles, console)
+
+
+@contextmanager
+def judged(guest: Guest) -> Iterator[None]:
+    """A warning of the kernel fails the check that provoked it, and a guest that dies is worse news than either."""
+    try:
+        yield
+    except BROKEN as error:
+        with suppress(GuestTimeout, SyscallError):  # the check may have left PID 1 waiting, or without its log
+            guest.settle(guest.channel.deadline.within(LAST_LOOK))
+        _complain(guest, error)
+        raise
+    with suppress(SyscallError):
+        guest.settle(guest.channel.deadline)
+    _complain(guest, None)
+
+
+def _complain(guest: Guest, error: BaseException | None) -> None:
+    if troubles := guest.troubles():
+        words = "; ".join(f"{seen.name}: {seen.line}" for seen in troubles)
+        raise KernelComplaint(f"the kernel complained: {words}", log=guest.console) from error
