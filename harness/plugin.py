@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack
-from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,6 @@ _AHEAD = pytest.StashKey[Future[Outcome]]()
 #: Under this name `nullfs-harness run` brings a session that it has opened itself.
 SESSION_PLUGIN = "nullfs-harness-session"
 _TAIL = 15
-#: What a check may ask pytest for and still be done ahead of its turn, in another thread.
-_PLAIN = frozenset({"guest", "column", "request"})
 
 
 class SessionHolder:
@@ -50,7 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--accel", choices=("auto", "kvm", "tcg"), default="auto", help="what guests run under")
     group.addoption("--no-fork", action="store_true", help="boot anew for each check")
     group.addoption("--guests", type=count, metavar="N", help="how many at once (default: as the host has room for)")
-    group.addoption("--evidence", type=Path, metavar="DIR", help="where the consoles go")
+    group.addoption("--evidence", metavar="DIR", help="where the consoles go")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -76,7 +74,7 @@ def pytest_configure(config: pytest.Config) -> None:
         accel=option.accel,
         fork=not option.no_fork,
         guests=option.guests,
-        evidence=_given(config).get("evidence") or option.evidence,
+        evidence=_evidence(config),
     )
     stack = ExitStack()
     config.add_cleanup(stack.close)
@@ -97,16 +95,17 @@ def _in_turn(config: pytest.Config) -> bool:
     return xdist or bool(option.usepdb or option.collectonly)
 
 
-def _given(config: pytest.Config) -> dict[str, Any]:
-    """What pytest-xdist's controller has told this worker; nothing if it is none."""
-    return dict(getattr(config, "workerinput", {}).get("nullfs_harness", {}))
+def _evidence(config: pytest.Config) -> Path | None:
+    """Where the consoles go, if that is said: by the user, or by pytest-xdist's controller to its worker."""
+    where = getattr(config, "workerinput", {}).get("nullfs_harness_evidence") or config.option.evidence
+    return Path(where) if where else None
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 - pytest-xdist's WorkerController
     """All workers of pytest-xdist keep their evidence in one place."""
     if session := session_of(node.config):
-        node.workerinput["nullfs_harness"] = {"evidence": session.lab.evidence}
+        node.workerinput["nullfs_harness_evidence"] = str(session.lab.evidence)
 
 
 def session_of(config: pytest.Config) -> Session | None:
@@ -164,16 +163,21 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
         return (yield)
     for item in session.items:
         check = check_of(item)
-        if check and isinstance(item, pytest.Function) and set(item.fixturenames) <= _PLAIN:
-            item.stash[_AHEAD] = ours.ahead(check, _column(item), partial(_call, item))
+        if check and isinstance(item, pytest.Function) and _plain(item):
+            item.stash[_AHEAD] = ours.ahead(check, _column(item), item.obj)
     try:
         return (yield)
     finally:
         ours.stop()
 
 
-def _call(item: pytest.Function, guest: Guest) -> object:
-    return item.obj(**({"guest": guest} if "guest" in item.fixturenames else {}))
+def _plain(item: pytest.Function) -> bool:
+    """Whether a check asks pytest for nothing but a guest, and so can be done ahead of its turn, in another thread."""
+    return list(signature(item.obj).parameters) == ["guest"] and set(item.fixturenames) <= {
+        "guest",
+        "column",
+        "request",
+    }
 
 
 @pytest.fixture

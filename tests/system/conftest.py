@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -71,3 +72,12 @@ def disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
     yield make
     for path in made:
         subprocess.run(["umount", path], check=True, timeout=60)
+
+
+@pytest.fixture
+def cold(warm: Path, tmp_path: Path) -> Program:
+    """The program with a cache that has the agents, and no snapshot yet."""
+    subject = Program(tmp_path / "cache", tmp_path)
+    for name in ("agent", "initramfs"):
+        shutil.copytree(warm / name, subject.cache / name)
+    return subject

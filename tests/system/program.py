@@ -76,9 +76,9 @@ class Program:
         """``harness run WORDS`` to its end; it may not install anything."""
         return self.end(["-m", "harness", "run", "--no-install", *words], variables)
 
-    def pytest(self, *words: str | Path) -> Done:
+    def pytest(self, *words: str | Path, **variables: str) -> Done:
         """Pytest to its end, with the plugin as an installed distribution brings it."""
-        return self.end(["-m", "pytest", "-p", "no:cacheprovider", *words], {})
+        return self.end(["-m", "pytest", "-p", "no:cacheprovider", *words], variables)
 
     def end(self, words: Sequence[str | Path], variables: Mapping[str, str]) -> Done:
         """Python with ``words``, to its end, however long it takes."""

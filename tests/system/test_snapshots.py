@@ -31,15 +31,6 @@ def qemu(cold: Program) -> SpiedQemu:
     return SpiedQemu(cold.directory / "bin", "qemu-system-aarch64")
 
 
-@pytest.fixture
-def cold(warm: Path, tmp_path: Path) -> Program:
-    """The program with a cache that has the agents, and no snapshot yet."""
-    subject = Program(tmp_path / "cache", tmp_path)
-    for name in ("agent", "initramfs"):
-        shutil.copytree(warm / name, subject.cache / name)
-    return subject
-
-
 def snapshots(program: Program) -> list[Path]:
     """Those in the cache, whole or not."""
     return list((program.cache / "snapshots").glob("*"))
