@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
+import os
 import re
-import socket
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pexpect
-from pexpect.socket_pexpect import SocketSpawn
+from pexpect.fdpexpect import fdspawn
 
 from harness import protocol, wire
 from harness.cache import writing
@@ -82,11 +82,15 @@ def find_troubles(text: bytes) -> list[Sighting]:
     return found
 
 
-class Console(SocketSpawn):  # type: ignore[misc]
-    """One guest's line. Everything the kernel prints goes to ``log`` as it comes, the agent's frames do not."""
+class Console(fdspawn):  # type: ignore[misc]
+    """One guest's line: what it says is read from one descriptor, what is said to it is written to another.
 
-    def __init__(self, line: socket.socket, log: Path) -> None:
-        super().__init__(line, maxread=_CHUNK, searchwindowsize=2 * _CHUNK)
+    Everything the kernel prints goes to ``log`` as it comes, the agent's frames do not.
+    """
+
+    def __init__(self, said: int, answer: int, log: Path) -> None:
+        super().__init__(said, maxread=_CHUNK, searchwindowsize=2 * _CHUNK, use_poll=True)
+        self._answer = answer
         self.delayafterread = None  # pexpect would sleep after each read
         self.path = log
         self._log_file = log.open("ab")
@@ -97,10 +101,9 @@ class Console(SocketSpawn):  # type: ignore[misc]
         self._watched = self.compile_pattern_list([_MESSAGE, pexpect.EOF, pexpect.TIMEOUT, *_LINES])
 
     def close(self) -> None:
-        """Close the line and the log."""
+        """Close the log; the line belongs to who made it."""
         with suppress(OSError):  # a full disk has been told about already
             self._log_file.close()
-        self.socket.close()
         self.closed = True
 
     @property
@@ -110,12 +113,7 @@ class Console(SocketSpawn):  # type: ignore[misc]
 
     def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> bytes:
         """Read what there is, for pexpect: the kernel's text, with a mark for each message of the agent."""
-        try:
-            data = super().read_nonblocking(size, timeout)
-        except BlockingIOError as error:  # how a socket says that a timeout of zero has passed
-            raise pexpect.TIMEOUT("nothing there") from error
-        except ConnectionError as error:
-            raise pexpect.EOF("the other end went away") from error
+        data = super().read_nonblocking(size, timeout)
         messages, text = self._demultiplexer.feed(data)
         self._messages += messages
         if text:
@@ -128,7 +126,9 @@ class Console(SocketSpawn):  # type: ignore[misc]
     def send_message(self, message: protocol.Message) -> None:
         """Send one message to the agent. Raises GuestCrash if nobody is there any more."""
         try:
-            self.socket.sendall(wire.encode(message.pack()))
+            frame = wire.encode(message.pack())
+            while frame:
+                frame = frame[os.write(self._answer, frame) :]
         except OSError as error:
             raise self._died() from error
 

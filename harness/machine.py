@@ -3,20 +3,25 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from harness import process, qemu
+from harness import cache, process, qemu
 from harness.cache import writing
 from harness.console import Console
 from harness.deadline import Deadline
 from harness.errors import GuestCrash, HostError
 from harness.qmp import Monitor
+
+#: Bytes that a line holds: the most that a user may have (pipe(7)).
+PIPE = 1 << 20
 
 
 class Machine:
@@ -80,27 +85,33 @@ def _capabilities(monitor: Monitor, deadline: Deadline) -> None:
 def running(setup: qemu.Setup, log: Path, ram: qemu.Ram | None = None, state: int | None = None) -> Iterator[Machine]:
     """A machine that is there for the length of the block, booting, or waiting for ``restore(state)``.
 
-    All its lines are socket pairs, so that nothing is left in any directory. ``log`` gets the console.
+    All its lines are pipes and sockets without a name, so that nothing of them is left. ``log`` gets the console.
     Raises HostError when QEMU cannot be started, and turns the crash of a guest whose QEMU ended over an error of
     its own into that HostError.
     """
     with ExitStack() as stack:
-        ours, theirs = socket.socketpair()
+        (said, they_say), (they_hear, answer) = _pipe(stack), _pipe(stack)
         qmp, their_qmp = socket.socketpair()
-        for line in (ours, theirs, qmp, their_qmp):
-            stack.callback(line.close)
+        stack.callback(qmp.close)
+        stack.callback(their_qmp.close)
         errors = stack.enter_context(tempfile.TemporaryFile())
-        fds = (theirs.fileno(), their_qmp.fileno())
         argv = qemu.arguments(
-            setup, console=fds[0], qmp=fds[1], ram=ram, incoming=state is not None, name=f"guest={log}"
+            setup,
+            console=_line(they_hear.fileno(), they_say.fileno()),
+            qmp=their_qmp.fileno(),
+            ram=ram,
+            incoming=state is not None,
+            name=f"guest={log}",
         )
-        kept = (fd for fd in (state, ram.fd if ram else None) if fd is not None)
+        kept = (they_hear.fileno(), they_say.fileno(), their_qmp.fileno(), state, ram.fd if ram else None)
+        passed = [fd for fd in kept if fd is not None]
         # At its end there is nothing that QEMU would have to put in order.
-        child = stack.enter_context(process.spawn(argv, pass_fds=(*fds, *kept), stderr=errors, grace=0))
-        theirs.close()
+        child = stack.enter_context(process.spawn(argv, pass_fds=passed, stderr=errors, grace=0))
+        they_hear.close()
+        they_say.close()
         their_qmp.close()
         with writing(log):
-            console = Console(ours, log)
+            console = Console(said.fileno(), answer.fileno(), log)
         stack.callback(console.close)
         machine = Machine(child, console, Monitor(qmp), errors)
         try:
@@ -112,3 +123,31 @@ def running(setup: qemu.Setup, log: Path, ram: qemu.Ram | None = None, state: in
                     f"{Path(argv[0]).name} gave up", cause=complaint.splitlines()[0], hint=process.pasteable(argv)
                 ) from crash
             raise
+
+
+def _pipe(stack: ExitStack) -> tuple[IO[bytes], IO[bytes]]:
+    """A pipe that holds all that may ever be on its way, open until ``stack`` is closed.
+
+    Not a socket: QEMU's serial port writes byte by byte, of which a socket takes 278 before it is full. QEMU's
+    8250 then drops what it holds.
+    """
+    reader, writer = os.pipe()
+    ends = os.fdopen(reader, "rb", buffering=0), os.fdopen(writer, "wb", buffering=0)
+    for end in ends:
+        stack.enter_context(end)
+    with suppress(OSError):  # it has 64 KiB anyway
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, PIPE)
+    return ends
+
+
+def _line(hear: int, say: int) -> Path:
+    """What QEMU's pipe device is to be called so that it takes these two descriptors: it wants names in a directory.
+
+    They are links that mean something only to who follows them, so they may stay for the next one.
+    """
+    line = cache.directory("lines") / f"{hear}-{say}"
+    with writing(line):
+        for suffix, fd in ((".in", hear), (".out", say)):
+            with suppress(FileExistsError):
+                line.with_suffix(suffix).symlink_to(f"/proc/self/fd/{fd}")
+    return line

@@ -84,10 +84,12 @@ def file_key(path: Path) -> str:
 
 
 def arguments(
-    setup: Setup, *, console: int, qmp: int, ram: Ram | None = None, incoming: bool = False, name: str = ""
+    setup: Setup, *, console: Path, qmp: int, ram: Ram | None = None, incoming: bool = False, name: str = ""
 ) -> list[str]:
-    """QEMU's command line; the numbers are the descriptors of its ends of the lines, already open in it.
+    """QEMU's command line.
 
+    It reads what the guest hears from ``console``.in and writes what the guest says to ``console``.out; ``qmp``
+    is the descriptor of its end of the monitor's socket.
     ``name`` is what `ps` shall show. With ``incoming`` the machine does not boot but waits for the snapshot
     that it shall go on from.
     """
@@ -107,7 +109,7 @@ def arguments(
         "-no-user-config",
         "-no-reboot",
         *("-display", "none"),
-        *("-chardev", f"socket,id=console,fd={console}"),
+        *("-chardev", f"pipe,id=console,path={str(console).replace(',', ',,')}"),
         *("-serial", "chardev:console"),
         *("-chardev", f"socket,id=qmp,fd={qmp}"),
         *("-mon", "chardev=qmp,mode=control"),

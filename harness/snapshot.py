@@ -58,7 +58,7 @@ class Snapshot:
 
 def key(setup: qemu.Setup) -> dict[str, str]:
     """All that makes a guest stopped at READY what it is. Raises HostError."""
-    argv = qemu.arguments(setup, console=0, qmp=0)
+    argv = qemu.arguments(setup, console=Path("console"), qmp=0)
     at = argv.index("-kernel")
     facts = {
         "format": str(FORMAT),

@@ -74,10 +74,11 @@ def test_harmless_lines_are_none(line: str) -> None:
 @pytest.fixture
 def line(tmp_path: Path) -> Iterator[tuple[Console, socket.socket]]:
     ours, theirs = socket.socketpair()
-    console = Console(ours, tmp_path / "console")
+    console = Console(ours.fileno(), ours.fileno(), tmp_path / "console")
     yield console, theirs
     console.close()
     theirs.close()
+    ours.close()
 
 
 def test_text_is_kept_whole_and_messages_come_out(line: tuple[Console, socket.socket]) -> None:

@@ -27,7 +27,7 @@ def setup(request: pytest.FixtureRequest) -> qemu.Setup:
 
 
 def test_a_guest_has_no_network_and_qemu_may_start_nothing(setup: qemu.Setup) -> None:
-    argv = qemu.arguments(setup, console=10, qmp=11)
+    argv = qemu.arguments(setup, console=Path("line"), qmp=11)
     assert value(argv, "-nic") == "none"
     assert value(argv, "-sandbox").startswith("on,")
     assert "spawn=deny" in value(argv, "-sandbox")
@@ -36,16 +36,16 @@ def test_a_guest_has_no_network_and_qemu_may_start_nothing(setup: qemu.Setup) ->
 
 
 def test_the_console_and_a_panic_end_up_where_we_look(setup: qemu.Setup) -> None:
-    argv = qemu.arguments(setup, console=10, qmp=11)
-    assert "socket,id=console,fd=10" in argv
+    argv = qemu.arguments(setup, console=Path("line"), qmp=11)
+    assert "pipe,id=console,path=line" in argv
     assert f"console={setup.arch.console}" in value(argv, "-append").split()
     assert "panic=-1" in value(argv, "-append").split()
     assert "-no-reboot" in argv
 
 
 def test_a_fork_differs_only_in_where_it_begins(setup: qemu.Setup) -> None:
-    boot = qemu.arguments(setup, console=10, qmp=11, ram=qemu.Ram(12, shared=True))
-    fork = qemu.arguments(setup, console=10, qmp=11, ram=qemu.Ram(12, shared=False), incoming=True)
+    boot = qemu.arguments(setup, console=Path("line"), qmp=11, ram=qemu.Ram(12, shared=True))
+    fork = qemu.arguments(setup, console=Path("line"), qmp=11, ram=qemu.Ram(12, shared=False), incoming=True)
     begin = boot.index("-kernel")
     assert fork == [word.replace("share=on", "share=off") for word in boot[:begin]] + ["-incoming", "defer"]
 
@@ -62,7 +62,7 @@ def test_qemu_is_asked_for_its_version_only_once(
 
 
 def test_kvm_takes_the_hosts_cpu(setup: qemu.Setup) -> None:
-    argv = qemu.arguments(replace(setup, accel="kvm"), console=10, qmp=11)
+    argv = qemu.arguments(replace(setup, accel="kvm"), console=Path("line"), qmp=11)
     assert (value(argv, "-cpu"), value(argv, "-M")) == ("host", setup.arch.kvm_machine)
 
 
