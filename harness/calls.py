@@ -115,3 +115,11 @@ class Calls:
             batch.add(self._number(str(name)), arguments)
         number = self.channel.post(Op.CALL, self.route, batch.pack())
         return batch.unpack(self.channel.answer(number, self.route))
+
+    def all(self, *requests: Request) -> list[int]:
+        """As ``calls``; all are tried, and the first that failed is raised as a SyscallError."""
+        results = self.calls(*requests)
+        for (name, *arguments), result in zip(requests, results, strict=True):
+            if result < 0:
+                raise SyscallError(-result, _show(str(name), tuple(arguments)))
+        return results

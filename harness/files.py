@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Sequence
 
 from harness import abi
@@ -13,6 +14,10 @@ from harness.protocol import DATA_MAX, Out, Ref
 CHUNK = 8192
 #: Bytes of a file that have one checksum.
 SUMMED = DATA_MAX // 2
+#: Bytes that are read from a directory in one system call.
+LISTED = 3 * CHUNK
+#: Bytes of the longest file that is copied.
+COPIED = 1 << 20
 #: Reads that are tried before it is known how long a file is.
 _READS = 3
 #: Files that are looked at in one message; each may need three system calls and 512 bytes.
@@ -85,34 +90,42 @@ class Files(Calls):
     ) -> None:
         """Put ``data`` into the file, made if it is not there."""
         data = data.encode() if isinstance(data, str) else data
+        pieces = [data[at : at + CHUNK] for at in range(0, len(data) or 1, CHUNK)]
+        opening = ("openat", abi.AT_FDCWD, path, abi.O_WRONLY | flags | abi.O_CLOEXEC, mode)
+        if len(pieces) == 1:
+            self.all(opening, ("write", Ref(0), data, len(data)), ("close", Ref(0)))
+            return
         fd = self.open(path, abi.O_WRONLY | flags, mode)
         try:
-            for at in range(0, len(data) or 1, CHUNK):
-                piece = data[at : at + CHUNK]
+            for piece in pieces:
                 self.call("write", fd, piece, len(piece))
         finally:
             self.close(fd)
 
     def copy(self, source: str, target: str, mode: int) -> None:
-        """Copy a file inside the guest."""
-        fd, new = self.open(source), self.open(target, abi.O_WRONLY | abi.O_CREAT | abi.O_EXCL, mode)
-        while self.call("sendfile", new, fd, 0, 1 << 20):
-            pass
-        self.close(fd)
-        self.close(new)
+        """Copy a file inside the guest, of at most COPIED bytes. Raises SyscallError."""
+        flags = abi.O_WRONLY | abi.O_CREAT | abi.O_EXCL | abi.O_CLOEXEC
+        opening = (_open(source), ("openat", abi.AT_FDCWD, target, flags, mode))
+        self.all(*opening, ("sendfile", Ref(1), Ref(0), 0, COPIED), ("close", Ref(0)), ("close", Ref(1)))
 
     def listdir(self, path: str) -> list[str]:
         """The names in a directory, without ``.`` and ``..``, sorted."""
-        fd = self.open(path)
-        names: list[str] = []
+        some, more = Out(LISTED, limit=True), Out(LISTED, limit=True)
+        reads: list[Request] = [("getdents64", Ref(0), out, LISTED) for out in (some, more)]
+        counts = self.all(_open(path), *reads, ("close", Ref(0)))
+        names = abi.dirents(some.value + more.value)
+        if counts[2]:  # there may be still more
+            names = self._list_long(path)
+        return sorted(set(names) - {".", ".."})
+
+    def _list_long(self, path: str) -> list[str]:
+        fd, names = self.open(path), list[str]()
         try:
-            while True:
-                out = Out(4 * CHUNK, limit=True)
-                if not self.call("getdents64", fd, out, out.size):
-                    return sorted(set(names) - {".", ".."})
+            while self.call("getdents64", fd, out := Out(LISTED, limit=True), LISTED):
                 names += abi.dirents(out.value)
         finally:
             self.close(fd)
+        return names
 
     def exists(self, path: str) -> bool:
         """Whether the path leads to something."""
@@ -124,9 +137,10 @@ class Files(Calls):
 
     def makedirs(self, *paths: str) -> None:
         """mkdir(2) for each that is not there yet, parents first."""
-        for path in paths:
-            if not self.exists(path):
-                self.mkdir(path)
+        results = self.calls(*(("mkdirat", abi.AT_FDCWD, path, 0o755) for path in paths))
+        for path, result in zip(paths, results, strict=True):
+            if result < 0 and result != -errno.EEXIST:
+                raise SyscallError(-result, f"mkdir({path!r})")
 
     def readlink(self, path: str) -> str:
         """readlink(2)."""

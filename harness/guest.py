@@ -19,7 +19,7 @@ from harness.deadline import Deadline
 from harness.errors import GuestError
 from harness.kernel import Kernel
 from harness.machine import Machine
-from harness.protocol import Out
+from harness.protocol import Out, Ref
 from harness.snapshot import Anchors
 from harness.task import Task
 
@@ -86,8 +86,8 @@ class Guest(Task):
 
     def attach_log(self) -> None:
         """Begin to read the kernel's log at its present end."""
-        kmsg = self.open("/dev/kmsg", abi.O_RDWR | abi.O_NONBLOCK)
-        self.call("lseek", kmsg, 0, 2)  # SEEK_END
+        flags = abi.O_RDWR | abi.O_NONBLOCK | abi.O_CLOEXEC
+        kmsg, _ = self.all(("openat", abi.AT_FDCWD, "/dev/kmsg", flags, 0), ("lseek", Ref(0), 0, 2))  # SEEK_END
         self.anchors = replace(self.anchors, kmsg=kmsg)
 
     def wake(self, anchors: Anchors) -> None:

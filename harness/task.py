@@ -65,8 +65,7 @@ class Task(Files):
 
     def chroot(self, path: str) -> None:
         """chroot(2), and to the new root's top."""
-        self.call("chroot", path)
-        self.chdir("/")
+        self.all(("chroot", path), ("chdir", "/"))
 
     def umask(self, mask: int) -> int:
         """umask(2): the old one."""

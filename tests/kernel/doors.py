@@ -51,8 +51,7 @@ def allow_core(task: Task) -> None:
 
 def lose_privilege(task: Task, uid: int = 1000) -> None:
     """Become another user, which leaves the task as dumpable as fs.suid_dumpable says (kernel/cred.c)."""
-    task.call("setresgid", uid, uid, uid)
-    task.call("setresuid", uid, uid, uid)
+    task.all(("setresgid", uid, uid, uid), ("setresuid", uid, uid, uid))
 
 
 @dataclass(frozen=True)
