@@ -75,9 +75,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return args
 
 
-def main(argv: list[str]) -> int:
-    """Do what ``argv`` asks for and return the exit status. Raises HarnessError."""
-    args = parse(argv)
+def main(args: argparse.Namespace) -> int:
+    """Do what was asked for and return the exit status. Raises HarnessError."""
     if args.debug:
         import logging  # noqa: PLC0415
 

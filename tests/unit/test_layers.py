@@ -22,7 +22,7 @@ LAYERS = (
     ("checks", "trial"),
     ("results", "report"),
     ("session", "plugin", "runner", "doctor", "cli"),
-    ("bootstrap", "__main__"),
+    ("venv", "bootstrap", "command", "__main__"),
 )
 
 
