@@ -64,6 +64,16 @@ def table(run: Run) -> Table:
     return out
 
 
+def table_text(run: Run) -> str:
+    """The table as it looks on stdout."""
+    from rich.console import Console  # noqa: PLC0415
+
+    console = Console()
+    with console.capture() as captured:
+        console.print(table(run))
+    return captured.get().rstrip("\n")
+
+
 def closing(run: Run) -> str:
     """What a maintainer can act on, in a few lines."""
     lines = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A run on a terminal. All that needs rich, which is slow to import, so this is not imported before it is needed."""
+"""The progress of a run on a terminal. Slow to import, so it is not where there is none."""
 
 from __future__ import annotations
 
@@ -9,19 +9,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 
-class Output(Console):
-    """Where the report goes."""
-
-    def on_broken_pipe(self) -> None:
-        """Nobody reads on, as with `| head`: not the end of the process at once, for guests have to be taken away."""
-        raise BrokenPipeError
-
-
 class Screen:
     """A line at the bottom of a terminal that says how far it is."""
 
     def __init__(self) -> None:
-        self.console = Output()
+        self.console = Console()
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         self.progress = Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True)
         self.task = self.progress.add_task("collecting", total=None)
