@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from harness import __version__
+from harness import __version__, cache
 from harness.errors import EXIT_BAD_REQUEST, EXIT_HOST, EXIT_OK
 
 #: Verbs that need the packages of pyproject.toml and Debian's QEMU and compilers.
@@ -85,6 +85,9 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    import pytest  # noqa: F401, PLC0415 - has its bytecode beside it
+
+    cache.keep_bytecode()
     from harness import runner  # noqa: PLC0415
 
     return runner.run(args)
