@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""`python3 -m harness` and `nullfs-harness`: sets itself up, runs the command line, decides the exit status."""
+"""`python3 -m harness` and `nullfs-harness`: the venv's python if there is one, and in it the real program."""
 
 from __future__ import annotations
 
@@ -10,73 +10,15 @@ if sys.version_info < (3, 11):  # noqa: UP036
     sys.stderr.write(f"error: nullfs-harness needs Python 3.11 or later, this is {sys.version.split()[0]}\n")
     raise SystemExit(3)
 
-import os
-import signal
-import traceback
-from types import FrameType
-
-from harness import bootstrap, cli
-from harness.errors import HarnessError
-
-#: The signals that asked us to stop, in the order they came.
-signals: list[int] = []
+from harness import venv
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM, as an exception, so that it unwinds every context manager just as Ctrl-C does."""
+def main() -> int:
+    """Run the command line and return the exit status."""
+    venv.enter_ready(sys.argv[1:])
+    from harness import command  # noqa: PLC0415 - not before it is known which python runs it
 
-
-def main(argv: list[str] | None = None) -> int:
-    """Run ``argv`` (default: sys.argv) and return the exit status: the one place where it is decided."""
-    words = sys.argv[1:] if argv is None else argv
-    signal.signal(signal.SIGTERM, interrupt)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell ignores it, as after `&`
-        signal.signal(signal.SIGINT, interrupt)
-    try:
-        # Parsed before anything is installed: a wrong word, like --help, costs nothing.
-        args = cli.parse(words)
-        verb = args.verb or ""
-        bootstrap.prepare(words, verb, needed=verb in cli.NEEDS_HOST, install=not getattr(args, "no_install", False))
-        status = cli.main(words)
-    except KeyboardInterrupt:
-        status = 128 + signal.SIGINT
-        print("interrupted", file=sys.stderr)
-    except Exception as error:  # noqa: BLE001
-        status = report(error, debug="--debug" in words)
-    # pytest swallows the exception and returns a status of its own; the signal is what the caller has to see.
-    return 128 + signals[0] if signals else status
-
-
-def interrupt(number: int, _frame: FrameType | None) -> None:
-    """Unwind at SIGINT or SIGTERM. A second SIGTERM does not disturb the clean-up that the first began."""
-    again = number in signals
-    signals.append(number)
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
-    if not again:
-        raise Terminated
-
-
-def report(error: Exception, *, debug: bool) -> int:
-    """Tell the reader about ``error`` on stderr and return the exit status for it."""
-    if isinstance(error, BrokenPipeError):  # `nullfs-harness … | head`: nobody is left to read it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
-    if debug:
-        traceback.print_exception(error)
-    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("harness"):
-        error = HarnessError(
-            f"the Python package {error.name} is not installed for {sys.executable}",
-            hint="python3 -m pip install -e . in the clone; `python3 -m harness run` sets up a .venv by itself",
-        )
-    if not isinstance(error, HarnessError):
-        error = HarnessError(
-            "a mistake in the harness itself",
-            cause=f"{type(error).__name__}: {error}",
-            hint="the same command with --debug shows where",
-        )
-    print(f"error: {error}", file=sys.stderr)
-    return error.exit_status
+    return command.main(sys.argv[1:])
 
 
 if __name__ == "__main__":

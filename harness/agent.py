@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import sys
 from pathlib import Path
 
 from harness import cache, initramfs, process, resources
@@ -37,20 +38,26 @@ def compiler(arch: Arch, deadline: Deadline) -> list[str]:
     )
 
 
+def key(arch: Arch) -> str:
+    """What names the agent and the image of ``arch``: a digest of all that they are made from."""
+    # The code that makes them too, so that nobody has to remember to delete the cache after an edit.
+    makers = [Path(module.__file__ or "") for module in (sys.modules[__name__], initramfs)]
+    sources = sorted(resources.directory("initramfs").glob("*.*"))
+    parts = [repr(arch).encode(), *(path.read_bytes() for path in (*makers, *sources))]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
 def build(arch: Arch, deadline: Deadline) -> Path:
     """The agent for ``arch``, compiled if it is not in the cache. Raises HostError."""
-    header = initramfs.render("syscalls.h.j2", arch=arch)
-    sources = resources.directory("initramfs")
-    parts = [header, " ".join(FLAGS), *((path.read_text()) for path in sorted(sources.glob("*.[ch]")))]
-    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-    final = cache.directory("agent", arch.name) / key
+    final = cache.directory("agent", arch.name) / key(arch)
     if final.exists():
         return final
+    sources = resources.directory("initramfs")
     with cache.locked(deadline, "agent", arch.name), cache.scratch("agent") as scratch:
         if final.exists():
             return final
         with cache.writing(scratch):
-            (scratch / "syscalls.h").write_text(header)
+            (scratch / "syscalls.h").write_text(initramfs.render("syscalls.h.j2", arch=arch))
         command = compiler(arch, deadline)
         flags = [flag for flag in FLAGS if flag not in OPTIONAL or _knows(command, flag, deadline)]
         made = scratch / "agent"
@@ -69,10 +76,10 @@ def _knows(command: list[str], flag: str, deadline: Deadline) -> bool:
 
 
 def image(arch: Arch, deadline: Deadline) -> Path:
-    """The initramfs of a guest of ``arch``, named by its content."""
-    data = initramfs.build(build(arch, deadline))
-    final = cache.directory("initramfs") / f"{arch.name}-{hashlib.sha256(data).hexdigest()[:16]}.cpio"
+    """The initramfs of a guest of ``arch``, packed if it is not in the cache. Raises HostError."""
+    final = cache.directory("initramfs") / f"{arch.name}-{key(arch)}.cpio"
     if not final.exists():
+        data = initramfs.build(build(arch, deadline))
         with cache.scratch("initramfs") as scratch, cache.writing(final):
             made = scratch / final.name
             made.write_bytes(data)

@@ -8,6 +8,7 @@ import errno
 import fcntl
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -35,6 +36,15 @@ def root() -> Path:
         return Path(named).absolute()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "nullfs-harness"
+
+
+def keep_bytecode() -> None:
+    """Have python keep compiled modules here, where the environment forbids it to keep them beside their sources.
+
+    Many container images do. It costs more to compile the harness and pytest's versions of the checks than a guest.
+    """
+    if sys.dont_write_bytecode and sys.pycache_prefix is None:
+        sys.dont_write_bytecode, sys.pycache_prefix = False, str(root() / "bytecode")
 
 
 @contextmanager

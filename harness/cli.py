@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from harness import __version__
+from harness import __version__, cache
 from harness.errors import EXIT_BAD_REQUEST, EXIT_HOST, EXIT_OK
 
 #: Verbs that need the packages of pyproject.toml and Debian's QEMU and compilers.
@@ -75,9 +75,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return args
 
 
-def main(argv: list[str]) -> int:
-    """Do what ``argv`` asks for and return the exit status. Raises HarnessError."""
-    args = parse(argv)
+def main(args: argparse.Namespace) -> int:
+    """Do what was asked for and return the exit status. Raises HarnessError."""
     if args.debug:
         import logging  # noqa: PLC0415
 
@@ -86,6 +85,9 @@ def main(argv: list[str]) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    import pytest  # noqa: F401, PLC0415 - has its bytecode beside it
+
+    cache.keep_bytecode()
     from harness import runner  # noqa: PLC0415
 
     return runner.run(args)

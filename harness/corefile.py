@@ -8,10 +8,6 @@ import struct
 from dataclasses import dataclass
 from typing import IO
 
-from elftools.common.exceptions import ELFError
-from elftools.elf.elffile import ELFFile
-from elftools.elf.segments import NoteSegment
-
 from harness import abi
 from harness.files import CHUNK
 from harness.protocol import Out
@@ -37,6 +33,10 @@ class Core:
 
 def read(stream: IO[bytes]) -> Core:
     """The facts in a core file; reads only headers and notes. Raises AssertionError if it is none."""
+    from elftools.common.exceptions import ELFError  # noqa: PLC0415 - slow to import, and few checks read cores
+    from elftools.elf.elffile import ELFFile  # noqa: PLC0415
+    from elftools.elf.segments import NoteSegment  # noqa: PLC0415
+
     try:
         elf = ELFFile(stream)
         assert elf.header["e_type"] == "ET_CORE", f"an ELF file of type {elf.header['e_type']}, not a core"

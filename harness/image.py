@@ -17,10 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from elftools.common.exceptions import ELFError, ELFParseError
-from elftools.elf.elffile import ELFFile
-from elftools.elf.segments import NoteSegment
-
 from harness.arch import ARCHES, ARM64, X86_64, Arch
 from harness.errors import RequestError
 
@@ -228,6 +224,10 @@ def gunzip(path: Path, data: Bytes) -> bytes:
 
 def vmlinux(path: Path, data: Bytes) -> ImageFacts:
     """An ELF file: is it a kernel, of which architecture, and can QEMU start it?"""
+    from elftools.common.exceptions import ELFError  # noqa: PLC0415 - slow, and no other format needs them
+    from elftools.elf.elffile import ELFFile  # noqa: PLC0415
+    from elftools.elf.segments import NoteSegment  # noqa: PLC0415
+
     try:
         with path.open("rb") as handle:
             elf = ELFFile(handle)
@@ -240,7 +240,7 @@ def vmlinux(path: Path, data: Bytes) -> ImageFacts:
                 if isinstance(part, NoteSegment) and part["p_offset"] + part["p_filesz"] <= len(data)
                 for note in part.iter_notes()
             )
-    except (ELFError, ELFParseError, ValueError, KeyError, TypeError) as error:
+    except (ELFError, ValueError, KeyError, TypeError) as error:
         raise RequestError(f"{path} is a damaged or truncated ELF file", cause=str(error), hint=ACCEPTED) from error
     arch = next((arch for arch in ARCHES if arch.elf_machine == machine), None)
     if arch is None:

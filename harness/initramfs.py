@@ -17,9 +17,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from virtme.cpiowriter import CpioWriter, FileMetaData
-
 from harness import resources
 from harness.errors import RequestError
 
@@ -64,6 +61,8 @@ class Archive:
 
     def pack(self) -> bytes:
         """Its bytes."""
+        from virtme.cpiowriter import CpioWriter, FileMetaData  # noqa: PLC0415 - an image is packed once
+
         out = io.BytesIO()
         writer = CpioWriter(out)
         for number, entry in enumerate(self.entries, start=1):
@@ -91,6 +90,8 @@ def pattern(size: int) -> bytes:
 
 def render(name: str, **values: object) -> str:
     """The template ``name`` of initramfs/ with its values filled in."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - slow, and rarely needed
+
     loader = FileSystemLoader(resources.directory("initramfs"))
     # What is made is C and cpio lists, never HTML.
     environment = Environment(loader=loader, undefined=StrictUndefined, autoescape=False)  # noqa: S701

@@ -3,15 +3,11 @@
 
 from __future__ import annotations
 
-import lzma
 import re
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-
-from virtme import architectures
-from virtme.kernel_image import KernelImageError, normalize_kernel_image
 
 from harness import cache, debian, image
 from harness.arch import ARCHES, Arch
@@ -57,6 +53,8 @@ class Kernel:
         spellings = {name.replace("_", "-"), name.replace("-", "_")}
         for path in self.modules.rglob("*.ko*") if self.modules else ():
             if path.name.split(".")[0] in spellings:
+                import lzma  # noqa: PLC0415
+
                 data = path.read_bytes()
                 return lzma.decompress(data) if path.suffix == ".xz" else data
         return None
@@ -195,6 +193,10 @@ def unwrapped(path: Path, deadline: Deadline) -> Path:
     """The plain Image inside a gzip'd or EFI zboot one, kept in the cache by its contents; else ``path`` itself."""
     if not image.wrapping(path):
         return path
+    # Slow to import, and few images are wrapped.
+    from virtme import architectures  # noqa: PLC0415
+    from virtme.kernel_image import KernelImageError, normalize_kernel_image  # noqa: PLC0415
+
     where = cache.directory("images")
     with cache.locked(deadline, "images"), cache.writing(where):
         try:

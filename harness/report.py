@@ -5,14 +5,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from xml.etree import ElementTree as ET
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from harness.results import KernelFacts, Result, Run
-from harness.series import patch
+
+# Slow to import, and not needed before the last check is done, if at all.
+if TYPE_CHECKING:
+    from xml.etree import ElementTree as ET
+
+    from rich.table import Table
 
 #: What a cell of the table says, and how it looks.
 _CELLS = {
@@ -46,6 +47,9 @@ def word(result: Result) -> str:
 
 def table(run: Run) -> Table:
     """Checks down, kernels across."""
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
     out = Table(show_edge=False, pad_edge=False, header_style="bold")
     out.add_column("check", no_wrap=True)
     for kernel in run.kernels:
@@ -58,6 +62,16 @@ def table(run: Run) -> Table:
             row.append(Text(*_CELLS[cell(result)]) if result else Text("-"))
         out.add_row(*row)
     return out
+
+
+def table_text(run: Run) -> str:
+    """The table as it looks on stdout."""
+    from rich.console import Console  # noqa: PLC0415
+
+    console = Console()
+    with console.capture() as captured:
+        console.print(table(run))
+    return captured.get().rstrip("\n")
 
 
 def closing(run: Run) -> str:
@@ -147,6 +161,10 @@ def failures(run: Run) -> Iterator[str]:
 
 def failure(result: Result, run: Run) -> str:
     """One result that is not as it should be, with all that is needed to go on."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415
+
+    from harness.series import patch  # noqa: PLC0415
+
     kernel = next(kernel for kernel in run.kernels if kernel.label == result.kernel)
     environment = Environment(
         loader=PackageLoader("harness"),
@@ -162,6 +180,8 @@ def failure(result: Result, run: Run) -> str:
 
 def junit(run: Run) -> str:
     """JUnit XML, one suite a kernel; a due failure is a passed test case, an indiscriminate pass a failed one."""
+    from xml.etree import ElementTree as ET  # noqa: PLC0415
+
     root = ET.Element("testsuites", name="nullfs-harness", time=str(run.seconds))
     for kernel in run.kernels:
         root.append(_suite(kernel, [result for result in run.results if result.kernel == kernel.label]))
@@ -170,6 +190,8 @@ def junit(run: Run) -> str:
 
 
 def _suite(kernel: KernelFacts, results: list[Result]) -> ET.Element:
+    from xml.etree import ElementTree as ET  # noqa: PLC0415
+
     errors = [result for result in results if result.verdict == "error"]
     suite = ET.Element(
         "testsuite",

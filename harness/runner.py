@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import argparse
 import os
-from contextlib import ExitStack
+import sys
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from harness import plugin, resources
 from harness import report as rendering
@@ -19,42 +19,33 @@ from harness.errors import EXIT_CHECK_FAILED, EXIT_HOST, EXIT_OK, HostError, Req
 from harness.results import Run
 from harness.session import Request, Session, opened
 
+if TYPE_CHECKING:
+    from harness.terminal import Screen
+
 #: The default run: what Debian has on either side of the series, the older kernel as the contrast.
 DEFAULT = (("debian:isolated", "auto"), ("debian:shared", "auto"))
+#: Parts of pytest that are of no use here: half of what it costs to start.
+UNUSED = (
+    *("cacheprovider", "debugging", "doctest", "faulthandler", "junitxml", "legacypath", "logging", "pastebin"),
+    *("setuponly", "setupplan", "stepwise", "subtests", "terminal", "threadexception", "unittest"),
+    "unraisableexception",  # collects garbage twice before it ends
+)
 
 
-class Output(Console):
-    """Where the report goes."""
-
-    def say(self, text: str) -> None:
-        """A line or more of plain words, as they are."""
-        self.print(text, highlight=False, markup=False, soft_wrap=True)
-
-    def on_broken_pipe(self) -> None:
-        """Nobody reads on, as with `| head`: not the end of the process at once, for guests have to be taken away."""
-        raise BrokenPipeError
+def say(text: str) -> None:
+    """A line or more of plain words."""
+    print(text, flush=True)
 
 
 class Reporter:
     """Says what goes on: a progress line on a terminal, plain lines elsewhere."""
 
-    def __init__(self, session: Session, console: Output) -> None:
+    def __init__(self, session: Session, screen: Screen | None) -> None:
         self.session = session
-        self.console = console
+        self.screen = screen
         self.broken: list[str] = []
         self.said = ""
         self.unread = False
-        self.progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
-        self.task = self.progress.add_task("collecting", total=None)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A check that cannot even be read is our own fault."""
@@ -73,26 +64,27 @@ class Reporter:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Now it is known how much there is to do."""
-        self.progress.update(self.task, total=len(session.items))
-        self.progress.start()
+        if self.screen:
+            self.screen.start(len(session.items))
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """What is tried now."""
-        self.progress.update(self.task, description=item.name)
+        if self.screen:
+            self.screen.doing(item.name)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """One more done."""
         if report.when != "teardown":
             return
-        self.progress.advance(self.task)
-        if not self.console.is_terminal and self.session.run.results:
-            result = self.session.run.results[-1]
-            done = len(self.session.run.results)
-            self.console.say(f"[{done}] {result.kernel} {result.check}: {rendering.word(result)}")
+        if self.screen:
+            self.screen.done()
+        elif results := self.session.run.results:
+            say(f"[{len(results)}] {results[-1].kernel} {results[-1].check}: {rendering.word(results[-1])}")
 
     def pytest_sessionfinish(self) -> None:
         """Make room for the table."""
-        self.progress.stop()
+        if self.screen:
+            self.screen.stop()
 
 
 def run(args: argparse.Namespace) -> int:
@@ -112,32 +104,33 @@ def run(args: argparse.Namespace) -> int:
         guests=args.guests,
         evidence=args.evidence,
     )
-    console = Output()
-    console.say("getting kernels: " + ", ".join(kernels))
+    screen = _screen()
+    say("getting kernels: " + ", ".join(kernels))
     with ExitStack() as stack:
-        with console.status("getting kernels"):
+        with screen.waiting("getting kernels") if screen else nullcontext():
             session = stack.enter_context(opened(request))
         for column in session.columns:
-            console.say(f"  {column.kernel.release} for {column.kernel.arch.name}")
-        status = _pytest(session, console, args.check)
+            say(f"  {column.kernel.release} for {column.kernel.arch.name}")
+        status = _pytest(session, screen, args.check)
         results = session.finish()
     for path, text in ((args.json, results.to_json), (args.junit, lambda: rendering.junit(results))):
         if path is not None:
             with writing(path):
                 path.write_text(text(), encoding="utf-8")
-    _print(results, console)
+    _print(results)
     return _status(results, status)
 
 
-def _pytest(session: Session, console: Output, only: list[str]) -> int:
+def _pytest(session: Session, screen: Screen | None, only: list[str]) -> int:
     # The user's own plugins, options and configuration files are for their tests, not for the checks.
     os.environ.pop("PYTEST_ADDOPTS", None)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     checks = resources.directory("tests/kernel")
     words = [str(checks), "-c", os.devnull, "--rootdir", str(checks), "--capture=no"]
-    words += ["-p", "no:terminal", "-p", "no:cacheprovider", "-p", "no:nullfs-harness", "-p", "harness.plugin"]
+    words += [word for name in UNUSED for word in ("-p", f"no:{name}")]
+    words += ["-p", "no:nullfs-harness", "-p", "harness.plugin"]
     words += [word for name in only for word in ("--check", name)]
-    reporter = Reporter(session, console)
+    reporter = Reporter(session, screen)
     plugins = [(plugin.SessionHolder(session), plugin.SESSION_PLUGIN), (reporter, "reporter")]
     status = pytest.main(words, plugins=[_Named(plugins)])
     if reporter.unread:
@@ -157,17 +150,26 @@ class _Named:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_configure(self, config: pytest.Config) -> None:
+        # As --tb=no, which is an option of its terminal: nobody sees pytest's tracebacks, and each costs 10 ms.
+        config.option.tbstyle = "no"
         for instance, name in self.plugins:
             config.pluginmanager.register(instance, name)
 
 
-def _print(results: Run, console: Output) -> None:
-    console.print()
+def _screen() -> Screen | None:
+    if not sys.stdout.isatty():
+        return None
+    from harness import terminal  # noqa: PLC0415
+
+    return terminal.Screen()
+
+
+def _print(results: Run) -> None:
+    say("")
     for text in rendering.failures(results):
-        console.say(text)
-    console.print(rendering.table(results))
-    console.print()
-    console.say(rendering.closing(results))
+        say(text)
+    say(rendering.table_text(results) + "\n")
+    say(rendering.closing(results))
 
 
 def _status(results: Run, status: int) -> int:

@@ -20,9 +20,9 @@ LAYERS = (
     ("console", "protocol", "wire", "channel", "qmp", "qemu", "machine", "accel", "snapshot"),
     ("abi", "calls", "files", "task", "guest", "corefile", "lab"),
     ("checks", "trial"),
-    ("results", "report"),
+    ("results", "report", "terminal"),
     ("session", "plugin", "runner", "doctor", "cli"),
-    ("bootstrap", "__main__"),
+    ("venv", "bootstrap", "command", "__main__"),
 )
 
 
