@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -66,6 +67,8 @@ class Lab:
     wish: str = "auto"
     fork: bool = True
     accels: dict[str, accel.Accel] = field(default_factory=dict)
+    #: Seconds that each stage took, of all threads together.
+    stages: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     _booted: dict[str, Booted | HarnessError] = field(default_factory=dict)
     _locks: defaultdict[str, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
     _files: ExitStack = field(default_factory=ExitStack)
@@ -77,6 +80,16 @@ class Lab:
 
     def __exit__(self, *_: object) -> None:
         self._files.close()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """What is done in the block is part of that stage."""
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._locks["stages"]:
+                self.stages[name] += time.monotonic() - begun
 
     def stop(self) -> None:
         """Take all guests away at once, and make no more: whoever waits for one gets an error."""
@@ -146,7 +159,8 @@ class Lab:
         with self._locks[key]:
             if key not in self._booted:
                 try:
-                    self._booted[key] = self._boot(kernel)
+                    with self.stage("boots"):
+                        self._booted[key] = self._boot(kernel)
                 except HarnessError as error:
                     if isinstance(error, GuestError) and (lack := kconfig.lacking(kernel.config or {}, kernel.arch)):
                         error.hint = error.hint or _advice(kernel, lack)

@@ -92,7 +92,7 @@ def _in_turn(config: pytest.Config) -> bool:
     """Whether checks run when pytest calls them: pytest-xdist has workers of its own, a debugger wants a live guest."""
     option = config.option
     xdist = hasattr(config, "workerinput") or getattr(option, "dist", "no") != "no"
-    return xdist or bool(option.usepdb or option.collectonly)
+    return xdist or bool(getattr(option, "usepdb", False) or option.collectonly)
 
 
 def _evidence(config: pytest.Config) -> Path | None:

@@ -94,6 +94,12 @@ def closing(run: Run) -> str:
     for why in dict.fromkeys(kernel.no_snapshot for kernel in run.kernels if kernel.no_snapshot):
         labels = _and([kernel.label for kernel in run.kernels if kernel.no_snapshot == why])
         lines.append(f"Without a snapshot of {labels}, every check booted its own guest: {why}.")
+    if run.differences is not None:
+        same = len({(result.kernel, result.check) for result in run.results}) - len(run.differences)
+        lines.append(f"Both ways: {same} checks ended the same in a fork and in a guest that booted.")
+    for one in run.differences or ():
+        ways = [way or "not run" for way in (one.forked, one.booted)]
+        lines.append(f"  {one.check} on {one.kernel}: {ways[0]} in a fork, {ways[1]} in a guest that booted")
     lines.append(verdict(run))
     return "\n".join(lines)
 
@@ -105,6 +111,10 @@ def verdict(run: Run) -> str:
     errors = [result for result in run.failed if result.verdict == "error"]
     if errors and len(errors) == len(run.failed):
         return f"{len(errors)} checks could not be judged: the host failed, not the kernel."
+    if run.differences and not run.failed:
+        return (
+            f"{len(run.differences)} checks depend on how their guest came to be: do not trust them, nor the snapshot."
+        )
     if run.failed:
         patches = ", ".join(sorted({_short(result) for result in run.failed}))
         return (

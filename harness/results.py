@@ -61,22 +61,46 @@ class Result:
         return self.verdict == "pass" and self.expected == "fail"
 
 
+@dataclass(frozen=True)
+class Difference:
+    """A check that ended otherwise in a guest that booted than in a fork of a snapshot; "" where it did not run."""
+
+    check: str
+    kernel: str
+    forked: str
+    booted: str
+
+
 @dataclass
 class Run:
     """All of it."""
 
     kernels: list[KernelFacts] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
+    #: Which checks did not end the same both ways; None unless both were tried.
+    differences: list[Difference] | None = None
     started: str = ""
     seconds: float = 0.0
     harness: str = ""
     qemu: str = ""
     host: str = ""
+    #: The directory with the consoles.
+    evidence: str = ""
+    #: Seconds of all threads together that each stage took.
+    stages: dict[str, float] = field(default_factory=dict)
 
     @property
     def failed(self) -> list[Result]:
         """What is not as it should be."""
         return [result for result in self.results if not result.ok]
+
+    def compare(self, booted: Run) -> None:
+        """Fill in ``differences``, ``booted`` being the same checks without snapshots."""
+        ways = [{(one.kernel, one.check): one.verdict for one in run.results} for run in (self, booted)]
+        both = {key: tuple(way.get(key, "") for way in ways) for key in ways[0] | ways[1]}
+        self.differences = [
+            Difference(check, kernel, *verdicts) for (kernel, check), verdicts in both.items() if len({*verdicts}) > 1
+        ]
 
     def to_json(self) -> str:
         """The document that ``--json`` writes."""
@@ -90,7 +114,9 @@ class Run:
             raise ValueError(f"not a result file of schema {SCHEMA}")
         kernels = [KernelFacts(**_tuples(row)) for row in data.pop("kernels")]
         results = [Result(**_tuples(row)) for row in data.pop("results")]
-        return cls(kernels, results, **data)
+        if (differences := data.pop("differences", None)) is not None:
+            differences = [Difference(**row) for row in differences]
+        return cls(kernels, results, differences, **data)
 
 
 def _tuples(row: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,19 +107,30 @@ def run(args: argparse.Namespace) -> int:
     )
     screen = _screen()
     say("getting kernels: " + ", ".join(kernels))
-    with ExitStack() as stack:
-        with screen.waiting("getting kernels") if screen else nullcontext():
-            session = stack.enter_context(opened(request))
-        for column in session.columns:
-            say(f"  {column.kernel.release} for {column.kernel.arch.name}")
-        status = _pytest(session, screen, args.check)
-        results = session.finish()
+    results, status = _checked(request, screen, args.check)
+    if args.both_ways and status in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        say("and once more, each check in a guest that boots")
+        # Beside the consoles of the forks, which are then not overwritten.
+        booted = replace(request, fork=False, evidence=Path(results.evidence) / "booted")
+        again, status = _checked(booted, screen, args.check)
+        results.compare(again)
     for path, text in ((args.json, results.to_json), (args.junit, lambda: rendering.junit(results))):
         if path is not None:
             with writing(path):
                 path.write_text(text(), encoding="utf-8")
     _print(results)
     return _status(results, status)
+
+
+def _checked(request: Request, screen: Screen | None, only: list[str]) -> tuple[Run, int]:
+    """What came out of all checks, and pytest's exit status."""
+    with ExitStack() as stack:
+        with screen.waiting("getting kernels") if screen else nullcontext():
+            session = stack.enter_context(opened(request))
+        for column in session.columns:
+            say(f"  {column.kernel.release} for {column.kernel.arch.name}")
+        status = _pytest(session, screen, only)
+        return session.finish(), status
 
 
 def _pytest(session: Session, screen: Screen | None, only: list[str]) -> int:
@@ -177,7 +189,7 @@ def _status(results: Run, status: int) -> int:
         raise KeyboardInterrupt
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise HostError(f"pytest ended with status {status}", hint="run it again with --debug")
-    if any(result.verdict != "error" for result in results.failed):
+    if results.differences or any(result.verdict != "error" for result in results.failed):
         return EXIT_CHECK_FAILED
     return EXIT_HOST if results.failed else EXIT_OK
 

@@ -76,6 +76,7 @@ class Session:
             started=datetime.now(UTC).isoformat(timespec="seconds"),
             harness=__version__,
             host=f"{platform.machine()} Linux {platform.release()}, {os.cpu_count()} CPUs",
+            evidence=str(lab.evidence),
         )
         self._begun = time.monotonic()
 
@@ -106,6 +107,7 @@ class Session:
     def finish(self) -> Run:
         """All that is known now."""
         self.run.seconds = round(time.monotonic() - self._begun, 2)
+        self.run.stages = {name: round(seconds, 3) for name, seconds in self.lab.stages.items()}
         self.run.kernels = [self._facts(column) for column in self.columns]
         self.run.qemu = qemu.version(self.columns[0].kernel.arch, Deadline.after(ASKING))
         return self.run
@@ -192,11 +194,14 @@ def _era(word: str, version: tuple[int, int]) -> Era:
 @contextmanager
 def opened(request: Request) -> Iterator[Session]:
     """A session, whose scratch is gone when the block is left; the evidence stays. Raises RequestError, HostError."""
+    stages = {"start": _age()}
     found = columns(request, Deadline.after(FETCH))
+    stages["kernels"] = _age() - stages["start"]
     for name in {column.kernel.arch.name for column in found}:
         qemu.program(arch.by_name(name))
     with ExitStack() as stack:
         lab = stack.enter_context(Lab(request.evidence or _evidence(), request.timeout, request.accel, request.fork))
+        lab.stages.update(stages)
         session = Session(request, found, lab, Pool(request.guests or room(qemu.MEMORY)))
         stack.callback(session.stop)
         yield session
@@ -221,6 +226,12 @@ def _remember(results: Sequence[Result]) -> None:
 
 def _file() -> Path:
     return cache.root() / "durations.json"
+
+
+def _age() -> float:
+    """Seconds since this process was started (proc(5): starttime, in ticks since the host was)."""
+    begun = int(Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - begun / os.sysconf("SC_CLK_TCK")
 
 
 def _hand_over(to: Future[Outcome], done: Future[Outcome]) -> None:

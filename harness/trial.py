@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +38,14 @@ def perform(lab: Lab, kernel: Kernel, name: str, body: Callable[[Guest], object]
     guest = None
     error: BaseException | None = None
     try:
-        with lab.guest(kernel, name) as guest, judged(guest):
-            body(guest)
+        lab.boot(kernel)
+        with ExitStack() as stack:
+            with lab.stage("guests"):
+                guest = stack.enter_context(lab.guest(kernel, name))
+            with lab.stage("checks"), judged(guest):
+                body(guest)
+            with lab.stage("ends"):
+                stack.close()
     except BaseException as raised:  # noqa: BLE001 - pytest's skip and fail are no Exceptions
         error = raised
     return outcome(guest, error, time.monotonic() - begun)

@@ -131,11 +131,12 @@ class SpiedQemu:
         self.path = f"{directory}{os.pathsep}{os.environ['PATH']}"
         self.always("")
 
-    def always(self, words: str) -> None:
-        """Start it with these words of sh, too."""
+    def always(self, words: str, before: str = "") -> None:
+        """Start it with these words of sh, too, after these lines of it."""
         self._script.write_text(
             f"#!/bin/sh\n"
             f'case " $* " in *" -incoming "*) echo fork;; *" -kernel "*) echo boot;; esac >>{self._list}\n'
+            f"{before}\n"
             f'exec {self._real} "$@" {words}\n'
         )
         self._script.chmod(0o755)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -187,6 +188,31 @@ def test_a_cache_that_goes_away_in_the_middle(cold: Program, image: Path) -> Non
         done = running.end()
     assert done.status == 0, done
     assert NO_SNAPSHOT not in done.text
+
+
+#: A boot that is not for a snapshot gets another command line.
+OTHERWISE = """
+for word; do [ "$last" = -append ] && line=$word; last=$word; done
+case "$*" in *share=on*|*-incoming*) ;; *) set -- "$@" -append "$line sysctl.user.max_user_namespaces=0";; esac
+"""
+
+
+@pytest.mark.parametrize(("script", "status"), [("", 0), (OTHERWISE, 1)], ids=["the-same", "different"])
+def test_both_ways(cold: Program, image: Path, qemu: SpiedQemu, script: str, status: int) -> None:
+    qemu.always("", before=script)
+    report = cold.directory / "results.json"
+    only = (*ONE, "--check", "userns-locked")
+    done = cold.run("--kernel", image, *only, "--both-ways", "--json", report, PATH=qemu.path)
+    assert done.status == status, done
+    assert sorted(qemu.starts()) == ["boot"] * 4 + ["fork"] * 2
+    found = json.loads(report.read_text())["differences"]
+    label = json.loads(report.read_text())["kernels"][0]["label"]
+    if status == 0:
+        assert found == []
+        assert "2 checks ended the same in a fork and in a guest that booted" in done.text
+    else:
+        assert found == [{"check": "userns-locked", "kernel": label, "forked": "pass", "booted": "fail"}]
+        assert f"userns-locked on {label}: pass in a fork, fail in a guest that booted" in done.text
 
 
 def now(task: Task) -> float:

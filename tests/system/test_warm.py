@@ -41,7 +41,7 @@ def test_a_second_run_starts_nothing_but_guests(fetched: Program) -> None:
 
 
 def files(root: Path) -> dict[Path, int]:
-    """What a cache keeps, and since when. Each run has evidence of its own, and locks are empty."""
+    """What a cache keeps, and since when. Each run has evidence and durations of its own, and locks are empty."""
     paths = [path for path in root.rglob("*") if path.is_file()]
-    kept = [path for path in paths if path.relative_to(root).parts[0] not in ("runs", "locks")]
+    kept = [path for path in paths if path.relative_to(root).parts[0] not in ("runs", "locks", "durations.json")]
     return {path: path.stat().st_mtime_ns for path in kept}
