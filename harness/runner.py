@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 DEFAULT = (("debian:isolated", "auto"), ("debian:shared", "auto"))
 #: Parts of pytest that are of no use here: half of what it costs to start.
 UNUSED = (
-    *("cacheprovider", "debugging", "doctest", "faulthandler", "junitxml", "legacypath", "logging", "pastebin"),
-    *("setuponly", "setupplan", "stepwise", "subtests", "terminal", "threadexception", "unittest"),
+    *("cacheprovider", "doctest", "faulthandler", "junitxml", "legacypath", "logging", "pastebin", "setuponly"),
+    *("setupplan", "stepwise", "subtests", "terminal", "threadexception", "unittest"),
     "unraisableexception",  # collects garbage twice before it ends
 )
 
