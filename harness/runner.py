@@ -71,6 +71,7 @@ class Reporter:
         """What is tried now."""
         if self.screen:
             self.screen.doing(item.name)
+        rendering.get_ready()  # there is nothing else to do while the first guest starts
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """One more done."""
