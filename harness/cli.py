@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     ways = run.add_mutually_exclusive_group()
     ways.add_argument("--no-fork", action="store_true", help="boot anew for each check")
     ways.add_argument("--both-ways", action="store_true", help="with and without --no-fork; a difference is a failure")
-    run.add_argument("--guests", type=count, metavar="N", help="how many at once (default: as the host has room for)")
+    run.add_argument("--guests", type=int, metavar="N", help="how many at once (default: as the host has room for)")
     run.add_argument("--evidence", type=Path, metavar="DIR", help="where the consoles go")
     run.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON (schema in README.md)")
     run.add_argument("--junit", type=Path, metavar="FILE", help="write the results as JUnit XML")
@@ -54,13 +54,6 @@ def parser() -> argparse.ArgumentParser:
 
     verbs.add_parser("doctor", parents=[common], help="what this host can do, and what mends each lack")
     return top
-
-
-def count(word: str) -> int:
-    """A number of guests, one or more. Raises ArgumentTypeError."""
-    if not word.isdigit() or int(word) < 1:
-        raise argparse.ArgumentTypeError(f"{word} is no number of guests")
-    return int(word)
 
 
 def parse(argv: list[str]) -> argparse.Namespace:

@@ -14,7 +14,6 @@ import pytest
 
 from harness import console, resources, trial
 from harness.checks import BROKEN, Check, Verdict
-from harness.cli import count
 from harness.errors import HarnessError, RequestError
 from harness.guest import Guest
 from harness.results import Result
@@ -47,7 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--guest-timeout", type=float, default=120.0, metavar="S", help="seconds for a boot or a check")
     group.addoption("--accel", choices=("auto", "kvm", "tcg"), default="auto", help="what guests run under")
     group.addoption("--no-fork", action="store_true", help="boot anew for each check")
-    group.addoption("--guests", type=count, metavar="N", help="how many at once (default: as the host has room for)")
+    group.addoption("--guests", type=int, metavar="N", help="how many at once (default: as the host has room for)")
     group.addoption("--evidence", metavar="DIR", help="where the consoles go")
 
 

@@ -64,6 +64,12 @@ def table(run: Run) -> Table:
     return out
 
 
+def get_ready() -> None:
+    """Import already what ``table_text`` needs."""
+    import rich.console  # noqa: PLC0415
+    import rich.table  # noqa: F401, PLC0415
+
+
 def table_text(run: Run) -> str:
     """The table as it looks on stdout."""
     from rich.console import Console  # noqa: PLC0415

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 DEFAULT = (("debian:isolated", "auto"), ("debian:shared", "auto"))
 #: Parts of pytest that are of no use here: half of what it costs to start.
 UNUSED = (
-    *("cacheprovider", "debugging", "doctest", "faulthandler", "junitxml", "legacypath", "logging", "pastebin"),
-    *("setuponly", "setupplan", "stepwise", "subtests", "terminal", "threadexception", "unittest"),
+    *("cacheprovider", "doctest", "faulthandler", "junitxml", "legacypath", "logging", "pastebin", "setuponly"),
+    *("setupplan", "stepwise", "subtests", "terminal", "threadexception", "unittest"),
     "unraisableexception",  # collects garbage twice before it ends
 )
 
@@ -72,6 +72,7 @@ class Reporter:
         """What is tried now."""
         if self.screen:
             self.screen.doing(item.name)
+        rendering.get_ready()  # there is nothing else to do while the first guest starts
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """One more done."""

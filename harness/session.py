@@ -158,6 +158,8 @@ class Session:
 def columns(request: Request, deadline: Deadline) -> list[Column]:
     """The kernels that ``request`` names. Raises RequestError, HostError."""
     wanted = arch.by_name(request.arch) if request.arch else None
+    if request.guests is not None and request.guests < 1:
+        raise RequestError(f"{request.guests} is no number of guests", hint="leave --guests away for what fits")
     if len(request.expect) not in (0, 1, len(request.kernels)):
         raise RequestError(
             f"{len(request.kernels)} kernels and {len(request.expect)} --expect",
