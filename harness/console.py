@@ -62,7 +62,8 @@ TROUBLES: tuple[Trouble, ...] = (
 )
 
 _LINES = [re.compile(rb"(?:" + trouble.pattern + rb")[^\r\n]*[\r\n]") for trouble in TROUBLES]
-# Stands in pexpect's buffer for a message of the agent: bytes that the demultiplexer never leaves in the text.
+# Stands in pexpect's buffer for a message of the agent, or one that came damaged: bytes that the demultiplexer
+# never leaves in the text.
 _MESSAGE = b"\xc0\xc1"
 _CHUNK = 4096
 #: Seconds after a damaged frame in which a good one may still come, before it is asked for again.
@@ -112,8 +113,9 @@ class Console(fdspawn):  # type: ignore[misc]
         return self._demultiplexer.damaged
 
     def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> bytes:
-        """Read what there is, for pexpect: the kernel's text, with a mark for each message of the agent."""
+        """Read what there is, for pexpect: the kernel's text, with a mark for each frame of the agent."""
         data = super().read_nonblocking(size, timeout)
+        damaged = self.damaged
         messages, text = self._demultiplexer.feed(data)
         self._messages += messages
         if text:
@@ -121,7 +123,7 @@ class Console(fdspawn):  # type: ignore[misc]
             with writing(self.path):
                 self._log_file.write(text)
                 self._log_file.flush()
-        return text + _MESSAGE * len(messages)
+        return text + _MESSAGE * (len(messages) + self.damaged - damaged)
 
     def send_message(self, message: protocol.Message) -> None:
         """Send one message to the agent. Raises GuestCrash if nobody is there any more."""

@@ -70,7 +70,7 @@ class Lab:
     #: Seconds that each stage took, of all threads together.
     stages: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     _booted: dict[str, Booted | HarnessError] = field(default_factory=dict)
-    _locks: defaultdict[str, threading.Lock] = field(default_factory=lambda: defaultdict(threading.Lock))
+    _locks: dict[str, threading.Lock] = field(default_factory=dict)
     _files: ExitStack = field(default_factory=ExitStack)
     _running: set[machine.Machine] = field(default_factory=set)
     _over: bool = False
@@ -81,6 +81,9 @@ class Lab:
     def __exit__(self, *_: object) -> None:
         self._files.close()
 
+    def _lock(self, name: str) -> threading.Lock:
+        return self._locks.setdefault(name, threading.Lock())
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """What is done in the block is part of that stage."""
@@ -88,7 +91,7 @@ class Lab:
         try:
             yield
         finally:
-            with self._locks["stages"]:
+            with self._lock("stages"):
                 self.stages[name] += time.monotonic() - begun
 
     def stop(self) -> None:
@@ -156,7 +159,7 @@ class Lab:
     def boot(self, kernel: Kernel) -> Booted:
         """Boot ``kernel`` to the agent's READY, once. Raises GuestError, HostError, the same one every time."""
         key = _key(kernel)
-        with self._locks[key]:
+        with self._lock(key):
             if key not in self._booted:
                 try:
                     with self.stage("boots"):
@@ -184,7 +187,7 @@ class Lab:
         image = agent.image(kernel.arch, Deadline.after(COMPILING))
         deadline = Deadline.after(self.timeout)
         setup = qemu.Setup(kernel.arch, kernel.boot, image)
-        with self._locks[f"accel {kernel.arch.name}"]:  # one probe is enough
+        with self._lock(f"accel {kernel.arch.name}"):  # one probe is enough
             chosen = accel.known(kernel.arch, self.wish)
             if chosen is None:
                 try:

@@ -172,11 +172,8 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
 
 def _plain(item: pytest.Function) -> bool:
     """Whether a check asks pytest for nothing but a guest, and so can be done ahead of its turn, in another thread."""
-    return list(signature(item.obj).parameters) == ["guest"] and set(item.fixturenames) <= {
-        "guest",
-        "column",
-        "request",
-    }
+    asked, given = list(signature(item.obj).parameters), set(item.fixturenames)
+    return asked == ["guest"] and given <= {"guest", "column", "request"}
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ class Pool:
         self._waiting: list[tuple[float, int, Callable[[], None], Future[Any]]] = []
         self._count = itertools.count()
         self._change = threading.Condition()
-        self._closed = False
+        self.closed = False
         self._threads: list[threading.Thread] = []
 
     def add(self, rank: float, work: Callable[[], T]) -> Future[T]:
@@ -44,7 +44,7 @@ class Pool:
                 future.set_exception(error)
 
         with self._change:
-            if self._closed:
+            if self.closed:
                 future.cancel()
                 return future
             heapq.heappush(self._waiting, (rank, next(self._count), do, future))
@@ -58,7 +58,7 @@ class Pool:
     def close(self) -> None:
         """Do nothing more; what is being done should have been told to end."""
         with self._change:
-            self._closed = True
+            self.closed = True
             for *_, future in self._waiting:
                 future.cancel()
             self._waiting.clear()
@@ -69,9 +69,9 @@ class Pool:
     def _serve(self) -> None:
         while True:
             with self._change:
-                while not self._waiting and not self._closed:
+                while not self._waiting and not self.closed:
                     self._change.wait()
-                if self._closed:
+                if self.closed:
                     return
                 *_, do, future = heapq.heappop(self._waiting)
             if future.set_running_or_notify_cancel():

@@ -100,6 +100,8 @@ class Session:
 
     def stop(self) -> None:
         """Take all guests away, and do no more checks."""
+        if self._pool.closed:
+            return
         self.lab.stop()
         self._pool.close()
         _remember(self.run.results)

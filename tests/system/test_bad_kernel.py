@@ -25,7 +25,9 @@ def broken(image: Path, target: Path, old: bytes, new: bytes) -> Path:
 
 
 def judge(program: Program, kernel: Path, verdict: str, *words: str) -> Done:
-    """Run two checks, which must both end in ``verdict`` after one single boot."""
+    """Run two checks, which must both end in ``verdict`` after one single boot, of which no snapshot is kept."""
+    snapshots = program.cache / "snapshots"
+    before = set(snapshots.glob("*"))
     report, evidence = program.directory / "results.json", program.directory / "evidence"
     only = ["--check", "root", "--check", "kcmp"]
     done = program.run("--kernel", kernel, *only, "--json", report, "--evidence", evidence, *words)
@@ -34,6 +36,7 @@ def judge(program: Program, kernel: Path, verdict: str, *words: str) -> Done:
     assert {name: result["verdict"] for name, result in found.items()} == {"root": verdict, "kcmp": verdict}, done
     assert not any(result["ok"] for result in found.values())
     assert [path.name for path in evidence.rglob("*.console")] == ["0-boot.console"]
+    assert set(snapshots.glob("*")) == before
     assert str(next(evidence.rglob("*.console"))) in done.text
     return done
 

@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import struct
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from program import eventually
 
 from harness import abi, cache, kernel
-from harness.arch import ARM64
+from harness.arch import ARM64, X86_64
 from harness.deadline import Deadline
 from harness.guest import Guest
 from harness.initramfs import pattern
@@ -142,3 +145,22 @@ def test_forks_are_not_each_other(lab: Lab, subject: Kernel) -> None:
         assert [pending.result() for pending in asked] == [1, 1]
         other.machine.child.kill()
         assert one.read_file("/unpack/hard") == pattern(70001)
+
+
+def test_a_host_that_reads_late(warm: Path, x86_image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An emulated 8250 that cannot get rid of its bytes drops them; so there is room for all of them."""
+    monkeypatch.setenv(cache.VARIABLE, str(warm))
+    subject = kernel.resolve(str(x86_image), X86_64, Deadline.after(60))[0]
+    body = pattern(40_000)
+    with Lab(tmp_path, 120.0, "tcg") as made, made.guest(subject, "late") as guest:
+        line = guest.machine.console.child_fd
+        pending = guest.start("getpid", out := Out(len(body), body))
+        assert eventually(lambda: waiting(line) > len(body)), f"only {waiting(line)} bytes came"
+        assert pending.result() == 1
+        assert out.value == body
+        assert guest.machine.console.damaged == 0
+
+
+def waiting(line: int) -> int:
+    """Bytes that can be read at once (ioctl_tty(2))."""
+    return int.from_bytes(fcntl.ioctl(line, termios.FIONREAD, bytes(4)), "little")
