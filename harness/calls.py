@@ -48,7 +48,8 @@ class Pending:
     task: Calls
     number: int
     batch: Batch
-    call: str
+    name: str
+    arguments: tuple[Argument, ...]
 
     @property
     def ended(self) -> bool:
@@ -60,7 +61,7 @@ class Pending:
         channel = self.task.channel
         value = self.batch.unpack(channel.answer(self.number, self.task.route, deadline))[0]
         if value < 0:
-            raise SyscallError(-value, self.call)
+            raise SyscallError(-value, _show(self.name, self.arguments))
         return value
 
 
@@ -91,7 +92,7 @@ class Calls:
         """Ask for a system call and do not wait for it."""
         batch = Batch()
         batch.add(self._number(name), arguments)
-        return Pending(self, self.channel.post(Op.CALL, self.route, batch.pack()), batch, _show(name, arguments))
+        return Pending(self, self.channel.post(Op.CALL, self.route, batch.pack()), batch, name, arguments)
 
     def call(self, name: str, *arguments: Argument) -> int:
         """Do a system call; int are plain, str and bytes go by address, Out comes back. Raises SyscallError."""

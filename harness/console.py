@@ -65,6 +65,7 @@ _LINES = [re.compile(rb"(?:" + trouble.pattern + rb")[^\r\n]*[\r\n]") for troubl
 # Stands in pexpect's buffer for a message of the agent, or one that came damaged: bytes that the demultiplexer
 # never leaves in the text.
 _MESSAGE = b"\xc0\xc1"
+_NEWLINE = re.compile(rb"\n")
 _CHUNK = 4096
 #: Seconds after a damaged frame in which a good one may still come, before it is asked for again.
 REPAIR = 0.3
@@ -160,9 +161,8 @@ class Console(fdspawn):  # type: ignore[misc]
 
     def wait_text(self, words: bytes, deadline: Deadline) -> None:
         """Read until the kernel has printed ``words``. Raises GuestTimeout, GuestCrash."""
-        watched = [*self._watched, re.compile(re.escape(words))]
         while words not in self.text:
-            which = self.expect_list(watched, timeout=min(deadline.left(), 1.0))
+            which = self.expect_list([*self._watched, _NEWLINE], timeout=min(deadline.left(), 1.0))
             if which == 1:
                 raise self._died()
             if 3 <= which < len(self._watched):

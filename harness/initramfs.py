@@ -150,16 +150,21 @@ def _body(location: str, files: Mapping[str, bytes]) -> bytes:
     return files[location]
 
 
+def _unpack_list() -> str:
+    # No template: the check reads it in the middle of a run, and jinja2 would have to be imported for it.
+    return (resources.directory("initramfs") / "unpack.list").read_text(encoding="utf-8")
+
+
 def unpack_entries() -> Iterator[Entry]:
     """What the check ``initramfs`` must find, in the order in which the kernel sees it."""
-    for archive in read_list(render("unpack.list.j2"), {}):
+    for archive in read_list(_unpack_list(), {}):
         yield from archive.entries
 
 
 def build(agent: Path) -> bytes:
     """The image that every guest boots: the agent, and the archives that the check ``initramfs`` looks for."""
     files = {"agent": agent.read_bytes()}
-    archives = read_list(render("guest.list.j2", agent="agent"), files) + read_list(render("unpack.list.j2"), {})
+    archives = read_list(render("guest.list.j2", agent="agent"), files) + read_list(_unpack_list(), {})
     image = b""
     for archive in archives:
         # An uncompressed archive begins at a multiple of four bytes; zeroes between archives are skipped.

@@ -11,7 +11,7 @@ from harness.guest import Guest
 from harness.task import Task
 
 ROOTFS = Era.ROOTFS
-BALLAST = 16 << 20
+BALLAST = 8 << 20
 
 
 def cached(task: Task) -> int:
