@@ -227,22 +227,18 @@ class Lab:
             return Booted(setup, self._ready(running, kernel, deadline).boot_log)
 
     def _boot_to_save(self, kernel: Kernel, setup: qemu.Setup, facts: dict[str, str], deadline: Deadline) -> Booted:
-        booted, tried = None, False
+        booted = None
         try:
-            with cache.scratch("snapshot") as scratch:
-                with snapshot.memory(setup, scratch) as ram, (scratch / "state").open("wb") as state:
-                    tried = True
-                    with self._machine(setup, self._console(kernel, BOOT), ram) as running:
-                        guest = self._ready(running, kernel, deadline)
-                        booted = Booted(setup, guest.boot_log)
-                        running.save(state.fileno(), deadline.within(SAVING))
-                    with cache.writing(scratch):
-                        (scratch / "console").write_bytes(booted.log)
-                snapshot.publish(facts, scratch, guest.anchors)
+            with snapshot.draft(setup) as made:
+                ram = qemu.Ram(made.ram, shared=True)
+                with self._machine(setup, self._console(kernel, BOOT), ram) as running:
+                    guest = self._ready(running, kernel, deadline)
+                    booted = Booted(setup, guest.boot_log)
+                    running.save(made.state, deadline.within(SAVING))
+                snapshot.publish(facts, made, booted.log, guest.anchors)
         except HostError as error:
-            if self._over or (tried and booted is None):
+            if self._over or booted is None:
                 raise  # it did not boot, which has nothing to do with snapshots
-            booted = booted or self._boot_cold(kernel, setup, deadline)
             booted.why = str(error.cause or error.what)
             log.warning("no snapshot, every check boots its own guest: %s", error)
         return booted

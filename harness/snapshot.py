@@ -7,7 +7,6 @@ the boot printed; ``facts.json``, by which the other three are known to be whole
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
 import logging
@@ -19,7 +18,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
 
 from harness import cache, qemu
 from harness.deadline import Deadline
@@ -31,8 +29,6 @@ KEPT = 16
 #: Seconds that QEMU's --version may take.
 ASKING = 20.0
 _BLOCK = 64 << 10
-# linux/falloc.h
-_KEEP_SIZE, _PUNCH_HOLE = 1, 2
 _NAMES = ("ram", "state", "console")
 
 log = logging.getLogger(__name__)
@@ -105,12 +101,12 @@ def found(facts: dict[str, str], stack: ExitStack) -> Snapshot | None:
         # QEMU opens a guest's memory for writing even where it maps it privately.
         handles = {name: files.enter_context((where / name).open("r+b")) for name in _NAMES}
         for name, handle in handles.items():
-            if known["files"][name] != [os.fstat(handle.fileno()).st_size, checksum(handle)]:
+            if known["files"][name] != [os.fstat(handle.fileno()).st_size, checksum(handle.fileno())]:
                 raise ValueError(f"{name} is not what was saved")
         snapshot = Snapshot(
             handles["ram"].fileno(),
             handles["state"].fileno(),
-            handles["console"].read(),
+            (where / "console").read_bytes(),
             Anchors(**known["anchors"]),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -129,32 +125,46 @@ def discard(facts: dict[str, str]) -> None:
     shutil.rmtree(place(facts), ignore_errors=True)
 
 
-@contextmanager
-def memory(setup: qemu.Setup, scratch: Path) -> Iterator[qemu.Ram]:
-    """An empty memory for a guest that is to be saved. Raises HostError if the disk has no room for it.
+@dataclass(frozen=True)
+class Draft:
+    """Where a guest boots that is to be saved: descriptors of its memory, and of what QEMU will say of its devices.
 
-    The room is taken at once: a guest that meets a full disk while it writes to its memory dies by SIGBUS.
+    They have no place on a disk yet. A guest that met a full one while it writes to its memory would die by SIGBUS,
+    one that boots in a file's pages has to wait for the file system at each new one, and a run that is killed in
+    the middle leaves nothing behind.
     """
-    path = scratch / "ram"
-    with cache.writing(path), path.open("w+b") as handle:
-        os.posix_fallocate(handle.fileno(), 0, setup.memory << 20)
-        yield qemu.Ram(handle.fileno(), shared=True)
+
+    ram: int
+    state: int
 
 
-def publish(facts: dict[str, str], scratch: Path, anchors: Anchors) -> None:
-    """Put the snapshot whose files are in ``scratch`` into the cache, whole or not at all. Raises HostError."""
-    known: dict[str, object] = {"key": facts, "anchors": asdict(anchors)}
-    sums = {}
-    with cache.writing(scratch):
-        for name in _NAMES:
-            with (scratch / name).open("r+b") as handle:
-                sums[name] = [os.fstat(handle.fileno()).st_size, checksum(handle, punch=name == "ram")]
-        (scratch / "facts.json").write_text(json.dumps(known | {"files": sums}), encoding="utf-8")
+@contextmanager
+def draft(setup: qemu.Setup) -> Iterator[Draft]:
+    """An empty one, which is gone when the block is left."""
+    fds = os.memfd_create("ram"), os.memfd_create("state")
+    try:
+        os.ftruncate(fds[0], setup.memory << 20)
+        yield Draft(*fds)
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def publish(facts: dict[str, str], made: Draft, console: bytes, anchors: Anchors) -> None:
+    """Put a snapshot into the cache, whole or not at all. Raises HostError."""
+    files: dict[str, list[int]] = {}
+    with cache.scratch("snapshot") as scratch, cache.writing(scratch):
         whole = scratch / "whole"
         whole.mkdir()
-        for name in (*_NAMES, "facts.json"):
-            (scratch / name).rename(whole / name)
-    cache.publish(whole, place(facts))
+        _copy(made.ram, whole / "ram")
+        _copy(made.state, whole / "state")
+        (whole / "console").write_bytes(console)
+        for name in _NAMES:
+            with (whole / name).open("rb") as handle:
+                files[name] = [os.fstat(handle.fileno()).st_size, checksum(handle.fileno())]
+        known = {"key": facts, "anchors": asdict(anchors), "files": files}
+        (whole / "facts.json").write_text(json.dumps(known), encoding="utf-8")
+        cache.publish(whole, place(facts))
     _prune()
 
 
@@ -170,27 +180,32 @@ def _prune() -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def checksum(handle: IO[bytes], *, punch: bool = False) -> int:
-    """A CRC-32 of a file's content, whatever parts of it are holes: zeroes and holes are the same to it.
+def checksum(fd: int) -> int:
+    """A CRC-32 of a file's content, whatever parts of it are holes: zeroes and holes are the same to it."""
+    crc = 0
+    for at, block in _blocks(fd):
+        crc = zlib.crc32(block, zlib.crc32(at.to_bytes(8, "little"), crc))
+    return crc
 
-    With ``punch``, blocks of zeroes become holes.
-    """
-    fd = handle.fileno()
-    size, crc, at = os.fstat(fd).st_size, 0, 0
-    block = bytearray(_BLOCK)
-    nothing = bytes(_BLOCK)
+
+def _copy(fd: int, to: Path) -> None:
+    with to.open("wb") as handle:
+        handle.truncate(os.fstat(fd).st_size)
+        for at, block in _blocks(fd):
+            handle.seek(at)
+            handle.write(block)
+
+
+def _blocks(fd: int) -> Iterator[tuple[int, memoryview]]:
+    """Where each block of a file is that is not all zero, and what is in it until the next one."""
+    size, at = os.fstat(fd).st_size, 0
+    block, nothing = bytearray(_BLOCK), bytes(_BLOCK)
     while at < size:
         try:
-            # Room that was taken and never written to may count as a hole already, and is still taken.
-            at = at if punch else os.lseek(fd, at, os.SEEK_DATA) // _BLOCK * _BLOCK
+            at = os.lseek(fd, at, os.SEEK_DATA) // _BLOCK * _BLOCK
         except OSError:  # ENXIO: from here on there is only a hole
-            break
+            return
         length = os.preadv(fd, [block], at)
-        if length == _BLOCK and block == nothing:
-            if punch:
-                ctypes.CDLL(None).fallocate(fd, _PUNCH_HOLE | _KEEP_SIZE, ctypes.c_long(at), ctypes.c_long(length))
-        else:
-            crc = zlib.crc32(memoryview(block)[:length], zlib.crc32(at.to_bytes(8, "little"), crc))
-        at += length
-    os.lseek(fd, 0, os.SEEK_SET)
-    return crc
+        if length < _BLOCK or block != nothing:
+            yield at, memoryview(block)[:length]
+        at += _BLOCK

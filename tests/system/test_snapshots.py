@@ -17,6 +17,7 @@ from program import Program, SpiedQemu, eventually, results
 from harness import abi, cache, kernel
 from harness.arch import ARM64
 from harness.deadline import Deadline
+from harness.errors import GuestCrash
 from harness.lab import Lab
 from harness.protocol import Op, Out
 from harness.task import Task
@@ -147,7 +148,7 @@ def test_a_qemu_that_cannot_restore(cold: Program, image: Path, qemu: SpiedQemu)
 
 
 def test_a_disk_too_full_for_one(cold: Program, image: Path, qemu: SpiedQemu, disk: Callable[[int], Path]) -> None:
-    small = disk(64)
+    small = disk(32)
     for name in ("agent", "initramfs"):
         shutil.copytree(cold.cache / name, small / name)
     cold.cache = small
@@ -166,7 +167,7 @@ def test_killed_while_it_is_made(cold: Program, image: Path, qemu: SpiedQemu) ->
         assert running.end().status == -signal.SIGKILL
     assert eventually(lambda: not cold.qemus())
     assert snapshots(cold) == []
-    assert any("tmp/snapshot-" in path for path in cold.left()), "nothing was there to be swept"
+    assert cold.left() == []
     assert cold.run("--kernel", image, *ONE, PATH=qemu.path).status == 0
     assert qemu.starts() == ["boot", "fork"]
     assert cold.left() == []
@@ -244,3 +245,17 @@ def test_forks_differ_where_they_must(cold: Program, image: Path, monkeypatch: p
             assert abs(numbers[0] - numbers[1]) > 1000
             one.write_file("/only-here", "in one")
             assert not other.exists("/only-here")
+
+
+@pytest.mark.parametrize("machine", ["image", "x86_image"])
+def test_a_fork_can_still_reset(
+    warm: Path, machine: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """QEMU is not given the kernel again, by which it decides on arm64 how the guest calls its firmware."""
+    monkeypatch.setenv(cache.VARIABLE, str(warm))
+    (subject,) = kernel.resolve(str(request.getfixturevalue(machine)), None, Deadline.after(60))
+    with Lab(tmp_path, 120.0, "tcg") as lab, lab.guest(subject, "reset") as guest:
+        with pytest.raises(GuestCrash):
+            guest.call("reboot", 0xFEE1DEAD, 672274793, 0x01234567, 0)  # linux/reboot.h: RESTART
+        assert "reboot: Restarting system" in guest.console.read_text()
+        assert guest.machine.child.wait(60) == 0

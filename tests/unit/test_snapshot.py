@@ -28,12 +28,10 @@ def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> qemu.Setup:
 def make(setup: qemu.Setup, memory: bytes = b"memory") -> dict[str, str]:
     """A snapshot with made-up files; returns its key."""
     facts = snapshot.key(setup)
-    with cache.scratch("snapshot") as scratch:
-        with snapshot.memory(setup, scratch) as ram:
-            os.pwrite(ram.fd, memory, MIB)
-        (scratch / "state").write_bytes(b"state")
-        (scratch / "console").write_bytes(b"console")
-        snapshot.publish(facts, scratch, Anchors(3, 4))
+    with snapshot.draft(setup) as made:
+        os.pwrite(made.ram, memory, MIB)
+        os.write(made.state, b"state")
+        snapshot.publish(facts, made, b"console", Anchors(3, 4))
     return facts
 
 
@@ -94,9 +92,8 @@ def test_a_checksum_does_not_depend_on_holes(tmp_path: Path) -> None:
             sparse.write(piece)
     sums = set()
     for name in ("full", "holes"):
-        with (tmp_path / name).open("r+b") as handle:
-            sums.add(snapshot.checksum(handle))
-            sums.add(snapshot.checksum(handle, punch=True))
+        with (tmp_path / name).open("rb") as handle:
+            sums.add(snapshot.checksum(handle.fileno()))
         assert (tmp_path / name).read_bytes() == content
     assert len(sums) == 1
 
@@ -106,9 +103,9 @@ def test_a_checksum_sees_every_bit_and_where_it_is(tmp_path: Path, place: int) -
     path = tmp_path / "file"
     path.write_bytes(bytes(MIB) + b"some" + bytes(MIB + 4))
     with path.open("r+b") as handle:
-        before = snapshot.checksum(handle)
+        before = snapshot.checksum(handle.fileno())
         os.pwrite(handle.fileno(), b"\x01", place)
-        assert snapshot.checksum(handle) != before
+        assert snapshot.checksum(handle.fileno()) != before
 
 
 def test_the_oldest_go(setup: qemu.Setup, monkeypatch: pytest.MonkeyPatch) -> None:
