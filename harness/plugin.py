@@ -58,7 +58,6 @@ def pytest_configure(config: pytest.Config) -> None:
     holder = config.pluginmanager.get_plugin(SESSION_PLUGIN)
     if isinstance(holder, SessionHolder):
         config.stash[_SESSION] = holder.session
-        holder.session.begin()
         return
     if not config.option.kernel:
         return

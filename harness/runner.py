@@ -128,6 +128,7 @@ def _checked(request: Request, screen: Screen | None, only: list[str]) -> tuple[
     with ExitStack() as stack:
         with screen.waiting("getting kernels") if screen else nullcontext():
             session = stack.enter_context(opened(request))
+        session.begin()
         for column in session.columns:
             say(f"  {column.kernel.release} for {column.kernel.arch.name}")
         status = _pytest(session, screen, only)

@@ -83,8 +83,7 @@ class Session:
     def begin(self) -> None:
         """Boot every kernel, while others look for the checks; what goes wrong is told to who wants a guest of it."""
         for column in self.columns:
-            boot = partial(self.lab.boot, column.kernel)
-            self._boots.setdefault(column.kernel.label, self._pool.add(-math.inf, boot))
+            self._boots[column.kernel.label] = self._pool.add(-math.inf, partial(self.lab.boot, column.kernel))
 
     def ahead(self, check: Check, column: Column, body: Callable[[Guest], object]) -> Future[Outcome]:
         """Do a check as soon as its kernel has booted and there is room, the longest ones first."""

@@ -114,9 +114,10 @@ class Program:
         tmp = self.cache / "tmp"
         return processes + ([str(path) for path in tmp.iterdir()] if tmp.is_dir() else [])
 
-    def qemus(self) -> list[int]:
+    def qemus(self, words: str = "") -> list[int]:
         """The QEMU processes whose console goes into this cache: each guest's name is where it goes."""
-        return [pid for pid, line in command_lines() if "qemu-system" in line and str(self.cache) in line]
+        found = [(pid, line) for pid, line in command_lines() if "qemu-system" in line and str(self.cache) in line]
+        return [pid for pid, line in found if words in line]
 
 
 class SpiedQemu:
