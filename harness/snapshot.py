@@ -29,6 +29,9 @@ KEPT = 16
 #: Seconds that QEMU's --version may take.
 ASKING = 20.0
 _BLOCK = 64 << 10
+#: Fields of /proc/cpuinfo, of x86_64 and arm64, that say what a guest with the host's processor sees.
+_LASTING = frozenset({"vendor_id", "cpu family", "model", "stepping", "microcode", "flags", "CPU implementer",
+                      "CPU variant", "CPU part", "CPU revision", "Features"})  # fmt: skip
 _NAMES = ("ram", "state", "console")
 
 log = logging.getLogger(__name__)
@@ -66,8 +69,15 @@ def key(setup: qemu.Setup) -> dict[str, str]:
         "initrd": _digest(setup.initrd),
     }
     if setup.accel == "kvm":  # such a guest has seen the host's processor
-        facts["host"] = hashlib.sha256(Path("/proc/cpuinfo").read_bytes().split(b"\n\n")[0]).hexdigest()
+        facts["host"] = processor(Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     return facts
+
+
+def processor(cpuinfo: str) -> str:
+    """A word for the host's processor, by what /proc/cpuinfo says of it that does not change while it runs."""
+    named = [line.partition(":") for line in cpuinfo.split("\n\n", maxsplit=1)[0].splitlines()]
+    lasting = [value.strip() for name, _, value in named if name.strip() in _LASTING]
+    return hashlib.sha256("\n".join(lasting).encode()).hexdigest()
 
 
 def _digest(path: Path) -> str:

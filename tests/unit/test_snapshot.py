@@ -68,6 +68,25 @@ def test_everything_that_goes_in_makes_another_one(setup: qemu.Setup) -> None:
     assert len({snapshot.place(facts) for facts in keys}) == len(keys)
 
 
+CPUINFO = """processor\t: 0
+vendor_id\t: AuthenticAMD
+model\t\t: 17
+flags\t\t: fpu vme {flag}
+cpu MHz\t\t: {mhz}
+
+processor\t: 1
+cpu MHz\t\t: 1.0
+"""
+
+
+def test_a_processor_is_the_same_at_any_speed() -> None:
+    slow, fast, other = (
+        snapshot.processor(CPUINFO.format(mhz=mhz, flag=flag))
+        for mhz, flag in (("1000.0", "sse"), ("3000.0", "sse"), ("1000.0", "avx"))
+    )
+    assert slow == fast != other
+
+
 def test_where_the_kernel_lies_does_not_matter(setup: qemu.Setup, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     copy.write_bytes(setup.kernel.read_bytes())
