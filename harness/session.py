@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -21,7 +21,7 @@ from pathlib import Path
 from harness import __version__, arch, cache, kernel, qemu, trial
 from harness.checks import BROKEN, Check, Era, Verdict
 from harness.deadline import Deadline
-from harness.errors import RequestError
+from harness.errors import HostError, RequestError
 from harness.guest import Guest
 from harness.kernel import Kernel
 from harness.lab import Lab
@@ -220,11 +220,13 @@ def _durations() -> dict[str, float]:
 
 def _remember(results: Sequence[Result]) -> None:
     took = {result.check: result.seconds for result in results if result.verdict in ("pass", "fail")}
-    if took:
-        with cache.scratch("durations") as scratch, cache.writing(scratch):
-            made = scratch / _file().name
-            made.write_text(json.dumps(_durations() | took), encoding="utf-8")
-            cache.publish(made, _file())
+    if not took:
+        return
+    # A disk that is full here only makes the next run a little longer.
+    with suppress(HostError), cache.scratch("durations") as scratch, cache.writing(scratch):
+        made = scratch / _file().name
+        made.write_text(json.dumps(_durations() | took), encoding="utf-8")
+        cache.publish(made, _file())
 
 
 def _file() -> Path:
