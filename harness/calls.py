@@ -12,6 +12,9 @@ from harness.channel import Channel, Route
 from harness.deadline import Deadline
 from harness.protocol import Argument, Batch, Op, Out, Pointers, Ref
 
+# A failure is shown where the check asks, not where the answer is found wanting (pytest).
+__tracebackhide__ = True
+
 #: One system call of several: its name and its arguments.
 Request = tuple[str | Argument, ...]
 

@@ -14,6 +14,9 @@ from harness.deadline import Deadline
 from harness.errors import GuestError
 from harness.protocol import Message, Op, Say
 
+# A failure is shown where the check asks, not where the answer is found wanting (pytest).
+__tracebackhide__ = True
+
 Route = tuple[int, ...]
 
 #: Seconds without an answer after which the agent is asked to say its last message again.

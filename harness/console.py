@@ -18,6 +18,9 @@ from harness.cache import writing
 from harness.deadline import Deadline
 from harness.errors import GuestCrash, GuestTimeout
 
+# A failure is shown where the check asks, not where the answer is found wanting (pytest).
+__tracebackhide__ = True
+
 
 @dataclass(frozen=True)
 class Trouble:

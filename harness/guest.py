@@ -23,6 +23,9 @@ from harness.protocol import Out, Ref
 from harness.snapshot import Anchors
 from harness.task import Task
 
+# A failure is shown where the check asks, not where the answer is found wanting (pytest).
+__tracebackhide__ = True
+
 #: PRINTK_MESSAGE_MAX of kernel/printk/internal.h, in bytes.
 _RECORD = 2048
 #: Bytes of randomness for a fork: what the kernel's generator has as its key.

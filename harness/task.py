@@ -10,6 +10,9 @@ from harness.calls import Pending, SyscallError
 from harness.files import Files
 from harness.protocol import Op, Out, Pointers
 
+# A failure is shown where the check asks, not where the answer is found wanting (pytest).
+__tracebackhide__ = True
+
 
 class Task(Files):
     """One task. A path is looked up, a file opened, a mount made as this task sees the world."""

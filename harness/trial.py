@@ -16,6 +16,9 @@ from harness.guest import Guest
 from harness.kernel import Kernel
 from harness.lab import Lab
 
+# A failure is shown where the check asks, not where the answer is found wanting (pytest).
+__tracebackhide__ = True
+
 #: Seconds that a guest gets to print what it has to say after a check that failed.
 LAST_LOOK = 10.0
 
