@@ -47,10 +47,7 @@ def known(arch: Arch, wish: str = "auto") -> Accel | None:
 def remember(arch: Arch, accel: Accel) -> None:
     """Keep the answer for as long as the host stays up."""
     text = json.dumps({"boot_id": _boot_id(), arch.name: {"name": accel.name, "why": accel.why}})
-    with cache.scratch("accel") as scratch, cache.writing(scratch):
-        made = scratch / "accel.json"
-        made.write_text(text, encoding="utf-8")
-        cache.publish(made, _file())
+    cache.write(_file(), text.encode())
 
 
 def _file() -> Path:

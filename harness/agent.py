@@ -79,9 +79,5 @@ def image(arch: Arch, deadline: Deadline) -> Path:
     """The initramfs of a guest of ``arch``, packed if it is not in the cache. Raises HostError."""
     final = cache.directory("initramfs") / f"{arch.name}-{key(arch)}.cpio"
     if not final.exists():
-        data = initramfs.build(build(arch, deadline))
-        with cache.scratch("initramfs") as scratch, cache.writing(final):
-            made = scratch / final.name
-            made.write_bytes(data)
-            cache.publish(made, final)
+        cache.write(final, initramfs.build(build(arch, deadline)))
     return final

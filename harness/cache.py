@@ -140,6 +140,14 @@ def sweep(base: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def write(final: Path, data: bytes) -> Path:
+    """Put ``data`` into a file of the cache in one step; an older one there is replaced. Raises HostError."""
+    with scratch("write") as where, writing(final):
+        made = where / final.name
+        made.write_bytes(data)
+        return publish(made, final)
+
+
 def publish(made: Path, final: Path) -> Path:
     """Move a finished file or directory to its place in one step; an older one there is replaced."""
     with writing(final):

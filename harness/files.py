@@ -46,30 +46,24 @@ class Files(Calls):
         if opened < 0:
             raise SyscallError(-opened, f"open({path!r})")
         if counts[-1] > 0:  # there is more
-            return self._read_long(path)
+            return b"".join(out.value for out in self._pieces(path, "read", 4 * CHUNK))
         failed = next((count for count in counts if count < 0), 0)
         if failed:
             raise SyscallError(-failed, f"read({path!r})")
         return b"".join(part.value for part in parts)
 
-    def _read_long(self, path: str) -> bytes:
-        fd, found = self.open(path), b""
+    def _pieces(self, path: str, call: str, size: int, *, sum: bool = False) -> Iterator[Out]:  # noqa: A002
+        """What each ``call`` gives of up to ``size`` bytes, until one gives nothing."""
+        fd = self.open(path)
         try:
-            while self.call("read", fd, out := Out(4 * CHUNK, limit=True), out.size):
-                found += out.value
+            while self.call(call, fd, out := Out(size, limit=True, sum=sum), size):
+                yield out
         finally:
             self.close(fd)
-        return found
 
     def checksums(self, path: str) -> list[tuple[int, int]]:
         """The length and the CRC-32 of each piece of ``SUMMED`` bytes of a file, which itself stays in the guest."""
-        fd, found = self.open(path), []
-        try:
-            while self.call("read", fd, out := Out(SUMMED, limit=True, sum=True), SUMMED):
-                found.append((out.count, out.crc))
-        finally:
-            self.close(fd)
-        return found
+        return [(out.count, out.crc) for out in self._pieces(path, "read", SUMMED, sum=True)]
 
     def read_text(self, path: str) -> str:
         """The whole file as text."""
@@ -116,19 +110,11 @@ class Files(Calls):
         some, more = Out(LISTED, limit=True), Out(LISTED, limit=True)
         reads: list[Request] = [("getdents64", Ref(0), out, LISTED) for out in (some, more)]
         counts = self.all(_open(path), *reads, ("close", Ref(0)))
-        names = abi.dirents(some.value + more.value)
+        found = [some, more]
         if counts[2]:  # there may be still more
-            names = self._list_long(path)
-        return sorted(set(names) - {".", ".."})
-
-    def _list_long(self, path: str) -> list[str]:
-        fd, names = self.open(path), list[str]()
-        try:
-            while self.call("getdents64", fd, out := Out(LISTED, limit=True), LISTED):
-                names += abi.dirents(out.value)
-        finally:
-            self.close(fd)
-        return names
+            found = list(self._pieces(path, "getdents64", LISTED))
+        names = {name for out in found for name in abi.dirents(out.value)}
+        return sorted(names - {".", ".."})
 
     def exists(self, path: str) -> bool:
         """Whether the path leads to something."""

@@ -101,15 +101,12 @@ class Guest(Task):
         self.anchors = anchors
         now, behind = divmod(time.time_ns(), 10**9)
         seed = struct.pack("<ii", 8 * _SEED, _SEED) + os.urandom(_SEED)
-        results = self.calls(
+        self.all(
             ("clock_settime", abi.CLOCK_REALTIME, struct.pack("<qq", now, behind)),
             # Credited, and used at once (drivers/char/random.c: random_ioctl()).
             ("ioctl", anchors.random, abi.RNDADDENTROPY, seed),
             ("ioctl", anchors.random, abi.RNDRESEEDCRNG),
         )
-        for call, result in zip(("clock_settime", "RNDADDENTROPY", "RNDRESEEDCRNG"), results, strict=True):
-            if result < 0:
-                raise SyscallError(-result, call)
 
     def log(self) -> list[str]:
         """The kernel's own messages since the last call, or since ``attach_log``."""

@@ -136,9 +136,7 @@ class Lab:
         deadline, origin = Deadline.after(self.timeout), booted.snapshot
         if origin is None:
             return None
-        console = self._console(kernel, name)
-        with cache.writing(console):
-            console.write_bytes(booted.log)
+        console = self._console(kernel, name, booted.log)
         # A descriptor of its own: the others of the same file share their position.
         state = os.open(f"/proc/self/fd/{origin.state}", os.O_RDONLY)
         stack.callback(os.close, state)
@@ -150,11 +148,14 @@ class Lab:
         guest.boot_log = booted.log
         return guest
 
-    def _give_up(self, booted: Booted, error: HostError) -> None:
+    @staticmethod
+    def _give_up(booted: Booted, error: HostError) -> None:
+        if booted.why:  # another thread was faster
+            return
         if booted.snapshot is not None:
-            booted.snapshot, booted.why = None, str(error.cause or error.what)
-            snapshot.discard(snapshot.key(booted.setup))
-            log.warning("no snapshot, every check boots its own guest: %s", error)
+            snapshot.discard(booted.snapshot.where)
+        booted.snapshot, booted.why = None, str(error.cause or error.what)
+        log.warning("no snapshot, every check boots its own guest: %s", error)
 
     def boot(self, kernel: Kernel) -> Booted:
         """Boot ``kernel`` to the agent's READY, once. Raises GuestError, HostError, the same one every time."""
@@ -214,12 +215,9 @@ class Lab:
             kept = snapshot.found(facts, self._files)
             if kept is None:
                 booted = self._boot_to_save(kernel, setup, facts, deadline)
-                kept = snapshot.found(facts, self._files) if not booted.why else None
-                if kept is None:
-                    return booted
-        console = self._console(kernel, BOOT)
-        with cache.writing(console):
-            console.write_bytes(kept.console)
+                booted.snapshot = None if booted.why else snapshot.found(facts, self._files)
+                return booted
+        self._console(kernel, BOOT, kept.console)
         return Booted(setup, kept.console, kept)
 
     def _boot_cold(self, kernel: Kernel, setup: qemu.Setup, deadline: Deadline) -> Booted:
@@ -239,8 +237,7 @@ class Lab:
         except HostError as error:
             if self._over or booted is None:
                 raise  # it did not boot, which has nothing to do with snapshots
-            booted.why = str(error.cause or error.what)
-            log.warning("no snapshot, every check boots its own guest: %s", error)
+            self._give_up(booted, error)
         return booted
 
     @staticmethod
@@ -257,10 +254,13 @@ class Lab:
             ) from error
         return guest
 
-    def _console(self, kernel: Kernel, name: str) -> Path:
+    def _console(self, kernel: Kernel, name: str, text: bytes = b"") -> Path:
+        """The file for a guest's console, which begins with ``text``."""
         directory = self.evidence / re.sub(r"[^\w.+-]", "_", kernel.label)
+        path = directory / f"{name}.console"
         with cache.writing(directory):
             directory.mkdir(parents=True, exist_ok=True)
-        path = directory / f"{name}.console"
-        path.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+            if text:
+                path.write_bytes(text)
         return path

@@ -48,9 +48,9 @@ class Machine:
             raise HostError(f"QEMU could not {what}", cause=": ".join(word for word in words if word)) from error
 
     def save(self, to: int, deadline: Deadline) -> None:
-        """Write the state of all devices to descriptor ``to``; the memory is in its file. The guest cannot go on.
+        """Write the state of all devices to descriptor ``to``; the memory stays in its file. The guest cannot go on.
 
-        Raises HostError if QEMU cannot (docs/devel/migration of QEMU), or the disk is full.
+        Raises HostError if QEMU cannot (docs/devel/migration of QEMU).
         """
         with self._doing("save the guest", deadline) as monitor:
             _capabilities(monitor, deadline)
@@ -76,7 +76,7 @@ class Machine:
 def _capabilities(monitor: Monitor, deadline: Deadline) -> None:
     # Measured with Debian's cloud kernels on QEMU 10.0.2, x86_64 and arm64, in milliseconds, loaded host: memory in
     # the stream saves in 301 and 67, restores in 91 and 172; mapped-ram (since 9.0) 168 and 346, 41 and 78; kept out
-    # of it and mapped privately from the file in which the guest booted 4 and 22, 3 and 9. On 7.2 it is as fast.
+    # of it, in a file that forks map privately, 4 and 22, 3 and 9. On 7.2 it is as fast.
     # Nothing is copied then but the pages that a fork writes to, and the file is read from the page cache by all.
     wanted = [{"capability": name, "state": True} for name in ("x-ignore-shared", "events")]
     monitor.command("migrate-set-capabilities", deadline, capabilities=wanted)

@@ -14,6 +14,8 @@ from harness.arch import Arch
 from harness.deadline import Deadline
 from harness.errors import HostError
 
+#: Seconds that QEMU may take to say its version.
+ASKING = 20.0
 #: MiB of a guest unless a profile asks for more.
 MEMORY = 256
 #: Kernel parameters every guest gets, beside the architecture's own.
@@ -63,16 +65,13 @@ def program(arch: Arch) -> str:
     return found
 
 
-def version(arch: Arch, deadline: Deadline) -> str:
+def version(arch: Arch) -> str:
     """What QEMU for ``arch`` calls itself. It is started to say so only once for each binary. Raises HostError."""
     path = Path(program(arch))
     known = cache.root() / "qemu" / f"{path.name}-{file_key(path)}"
     if not known.is_file():
-        said = process.run([path, "--version"], deadline).stdout.splitlines()
-        with cache.scratch("qemu") as scratch, cache.writing(scratch):
-            made = scratch / known.name
-            made.write_text(said[0] if said else "", encoding="utf-8")
-            cache.publish(made, known)
+        said = process.run([path, "--version"], Deadline.after(ASKING)).stdout.splitlines()
+        cache.write(known, (said[0] if said else "").encode())
     return known.read_text(encoding="utf-8")
 
 

@@ -31,8 +31,6 @@ from harness.trial import Outcome
 
 #: Seconds for the download of everything that a run needs.
 FETCH = 1800.0
-#: Seconds that a program may take to say its version.
-ASKING = 20.0
 #: Seconds that a check takes of which nothing is known.
 UNKNOWN = 60.0
 #: Evidence directories that are kept in the cache.
@@ -110,7 +108,7 @@ class Session:
         self.run.seconds = round(time.monotonic() - self._begun, 2)
         self.run.stages = {name: round(seconds, 3) for name, seconds in self.lab.stages.items()}
         self.run.kernels = [self._facts(column) for column in self.columns]
-        self.run.qemu = qemu.version(self.columns[0].kernel.arch, Deadline.after(ASKING))
+        self.run.qemu = qemu.version(self.columns[0].kernel.arch)
         return self.run
 
     def _facts(self, column: Column) -> KernelFacts:
@@ -223,10 +221,8 @@ def _remember(results: Sequence[Result]) -> None:
     if not took:
         return
     # A disk that is full here only makes the next run a little longer.
-    with suppress(HostError), cache.scratch("durations") as scratch, cache.writing(scratch):
-        made = scratch / _file().name
-        made.write_text(json.dumps(_durations() | took), encoding="utf-8")
-        cache.publish(made, _file())
+    with suppress(HostError):
+        cache.write(_file(), json.dumps(_durations() | took).encode())
 
 
 def _file() -> Path:

@@ -26,8 +26,6 @@ from harness.deadline import Deadline
 FORMAT = 1
 #: Snapshots that are kept, the last used ones; each takes 50 to 150 MB.
 KEPT = 16
-#: Seconds that QEMU's --version may take.
-ASKING = 20.0
 _BLOCK = 64 << 10
 #: Fields of /proc/cpuinfo, of x86_64 and arm64, that say what a guest with the host's processor sees.
 _LASTING = frozenset({"vendor_id", "cpu family", "model", "stepping", "microcode", "flags", "CPU implementer",
@@ -49,6 +47,7 @@ class Anchors:
 class Snapshot:
     """One that is whole, its files open, so that nobody can take it away any more."""
 
+    where: Path
     ram: int
     state: int
     console: bytes
@@ -61,7 +60,7 @@ def key(setup: qemu.Setup) -> dict[str, str]:
     at = argv.index("-kernel")
     facts = {
         "format": str(FORMAT),
-        "qemu": qemu.version(setup.arch, Deadline.after(ASKING)),
+        "qemu": qemu.version(setup.arch),
         "program": qemu.file_key(Path(argv[0])),
         "machine": " ".join(argv[1:at]),
         "parameters": setup.parameters,
@@ -111,9 +110,10 @@ def found(facts: dict[str, str], stack: ExitStack) -> Snapshot | None:
         # QEMU opens a guest's memory for writing even where it maps it privately.
         handles = {name: files.enter_context((where / name).open("r+b")) for name in _NAMES}
         for name, handle in handles.items():
-            if known["files"][name] != [os.fstat(handle.fileno()).st_size, checksum(handle.fileno())]:
+            if known["files"][name] != _summary(handle.fileno()):
                 raise ValueError(f"{name} is not what was saved")
         snapshot = Snapshot(
+            where,
             handles["ram"].fileno(),
             handles["state"].fileno(),
             (where / "console").read_bytes(),
@@ -122,7 +122,7 @@ def found(facts: dict[str, str], stack: ExitStack) -> Snapshot | None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         files.close()
         log.warning("the snapshot %s is thrown away: %s", where, error)
-        discard(facts)
+        discard(where)
         return None
     stack.push(files.pop_all())
     with suppress(OSError):
@@ -130,9 +130,9 @@ def found(facts: dict[str, str], stack: ExitStack) -> Snapshot | None:
     return snapshot
 
 
-def discard(facts: dict[str, str]) -> None:
-    """Forget the snapshot of that key."""
-    shutil.rmtree(place(facts), ignore_errors=True)
+def discard(where: Path) -> None:
+    """Forget the snapshot in that place."""
+    shutil.rmtree(where, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -162,16 +162,16 @@ def draft(setup: qemu.Setup) -> Iterator[Draft]:
 
 def publish(facts: dict[str, str], made: Draft, console: bytes, anchors: Anchors) -> None:
     """Put a snapshot into the cache, whole or not at all. Raises HostError."""
-    files: dict[str, list[int]] = {}
     with cache.scratch("snapshot") as scratch, cache.writing(scratch):
         whole = scratch / "whole"
         whole.mkdir()
         _copy(made.ram, whole / "ram")
         _copy(made.state, whole / "state")
         (whole / "console").write_bytes(console)
-        for name in _NAMES:
-            with (whole / name).open("rb") as handle:
-                files[name] = [os.fstat(handle.fileno()).st_size, checksum(handle.fileno())]
+        # Of what is copied, not of the copies: whoever finds them compares.
+        files = {"ram": _summary(made.ram), "state": _summary(made.state)}
+        with (whole / "console").open("rb") as handle:
+            files["console"] = _summary(handle.fileno())
         known = {"key": facts, "anchors": asdict(anchors), "files": files}
         (whole / "facts.json").write_text(json.dumps(known), encoding="utf-8")
         cache.publish(whole, place(facts))
@@ -187,7 +187,11 @@ def _prune() -> None:
             dated.append((path.stat().st_mtime, path))
     for used, path in sorted(dated)[:-KEPT]:
         log.debug("forget %s, unused for %.0f s", path, time.time() - used)
-        shutil.rmtree(path, ignore_errors=True)
+        discard(path)
+
+
+def _summary(fd: int) -> list[int]:
+    return [os.fstat(fd).st_size, checksum(fd)]
 
 
 def checksum(fd: int) -> int:

@@ -41,7 +41,7 @@ def perform(lab: Lab, kernel: Kernel, name: str, body: Callable[[Guest], object]
     guest = None
     error: BaseException | None = None
     try:
-        lab.boot(kernel)
+        lab.boot(kernel)  # a stage by itself, and no part of making the guest
         with ExitStack() as stack:
             with lab.stage("guests"):
                 guest = stack.enter_context(lab.guest(kernel, name))

@@ -15,7 +15,7 @@ from harness.deadline import Deadline
 
 from .subject import TOP
 
-#: Seconds that a program may take to say its version.
+#: Seconds that git may take to name the commit.
 ASKING = 20.0
 
 
@@ -30,10 +30,8 @@ def machine() -> str:
 
 def versions(arches: Iterable[Arch]) -> str:
     """The harness's version and commit, Python's, and that of each QEMU. Raises HostError."""
-    deadline = Deadline.after(ASKING)
-    said = [process.run([qemu.program(arch), "--version"], deadline).stdout for arch in arches]
     # One QEMU may be newer than the other: they are packages of their own.
-    emulators = sorted({text.splitlines()[0].removeprefix("QEMU emulator version ") for text in said})
-    done = process.run(["git", "describe", "--always", "--dirty"], deadline, cwd=TOP)
+    emulators = sorted({qemu.version(arch).removeprefix("QEMU emulator version ") for arch in arches})
+    done = process.run(["git", "describe", "--always", "--dirty"], Deadline.after(ASKING), cwd=TOP)
     commit = f" ({done.stdout.strip()})" if done.returncode == 0 else ""
     return f"nullfs-harness {__version__}{commit}, Python {platform.python_version()}, QEMU {' and '.join(emulators)}"
