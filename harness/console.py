@@ -136,6 +136,7 @@ class Console(fdspawn):  # type: ignore[misc]
             while frame:
                 frame = frame[os.write(self._answer, frame) :]
         except OSError as error:
+            self._drain(Deadline.after(LAST_WORDS))  # nobody is there any more, but its last words are still unread
             raise self._died() from error
 
     def receive(self, deadline: Deadline, patience: float) -> protocol.Message | None:

@@ -109,6 +109,15 @@ def test_a_panic_is_a_crash_with_its_line(line: tuple[Console, socket.socket]) -
     assert "the end" in console.tail(5)
 
 
+def test_who_died_before_it_was_asked_is_heard_out(line: tuple[Console, socket.socket]) -> None:
+    console, kernel = line
+    kernel.sendall(LINES["panic"][0].encode() + b"\r\n[    0.6] the end\r\n")
+    kernel.close()
+    with pytest.raises(GuestCrash, match="panic"):
+        console.send_message(Message(1, Say.READY))
+    assert "the end" in console.tail(5)
+
+
 def test_an_end_without_a_word_is_a_crash(line: tuple[Console, socket.socket]) -> None:
     console, kernel = line
     kernel.close()
