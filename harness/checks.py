@@ -63,18 +63,30 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """One promise. ``patch`` as ``SERIES/N`` in patches/; ``since``: the first era that keeps it."""
+    """One promise. ``patch`` as ``SERIES/N`` in patches/; ``since``: the first era that keeps it.
+
+    ``needs``: the Kconfig symbols without which the check has nothing to look at, beyond kconfigs/guest.config, what
+    they depend on included: a kernel without one is skipped, and a tree is built with them. ``modules``: what the
+    guest must be able to load, by name, where the kernel does not have it built in.
+    """
 
     id: str
     promise: str
     patch: str
     since: Era
+    needs: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
 
     def expected(self, era: Era) -> Verdict:
         """What a kernel of ``era`` must show."""
         return Verdict.PASS if era >= self.since else Verdict.FAIL
 
 
-def check(name: str, promise: str, *, patch: str, since: Era = Era.NONE) -> pytest.MarkDecorator:
-    """Make a test function in tests/kernel/ the check ``name``; it gets a pristine ``guest`` of its own."""
-    return pytest.mark.check(Check(name, promise, patch, since))
+def check(
+    name: str, promise: str, *, patch: str, since: Era = Era.NONE, needs: str = "", modules: str = ""
+) -> pytest.MarkDecorator:
+    """Make a test function in tests/kernel/ the check ``name``; it gets a pristine ``guest`` of its own.
+
+    ``needs`` and ``modules`` are words with blanks between them.
+    """
+    return pytest.mark.check(Check(name, promise, patch, since, tuple(needs.split()), tuple(modules.split())))

@@ -15,13 +15,13 @@ PACKAGE = Path(__file__).resolve().parents[2] / "harness"
 #: module goes to the lowest layer that its imports allow; a name that has no file yet does no harm.
 LAYERS = (
     ("__init__", "errors", "deadline", "process", "cache", "arch", "resources", "pool"),
-    ("packages", "image", "apt", "debian", "kernel", "kconfig", "series"),
+    ("packages", "image", "apt", "debian", "kernel", "kconfig", "series", "tree", "toolchain", "build", "vmlinux", "modules"),
     ("agent", "initramfs"),
     ("console", "protocol", "wire", "channel", "qmp", "qemu", "machine", "accel", "snapshot"),
     ("abi", "calls", "files", "task", "guest", "corefile", "lab"),
     ("checks", "trial"),
     ("results", "report", "terminal"),
-    ("session", "plugin", "runner", "doctor", "cli"),
+    ("session", "plugin", "runner", "shell", "doctor", "cli"),
     ("venv", "bootstrap", "command", "__main__"),
 )
 
