@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""git(1) on repositories of ours: nothing of the user's configuration, hooks or refs is read or written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import cache, process
+from harness.deadline import Deadline
+from harness.errors import HarnessError
+
+#: What is said to every git of ours, in place of the user's and the system's configuration (git-config(1)).
+#: Nothing is collected, for nothing is referred to; a monitor of the user's is a program that we do not start.
+SETTINGS = {
+    "safe.directory": "*",
+    "core.fsmonitor": "false",
+    "core.hooksPath": "/dev/null",
+    "core.autocrlf": "false",
+    "core.fsync": "none",
+    # Most of 1.8 GB is read once or never: 363 MB at once in a few packs cost no more time than loose files.
+    "core.compression": "1",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "checkout.workers": "0",
+    "advice.addEmbeddedRepo": "false",
+    "advice.detachedHead": "false",
+}
+
+
+class GitError(HarnessError):
+    """git refused; ``cause`` is its first complaint."""
+
+
+def environment(**variables: str | Path) -> dict[str, str]:
+    """The user's environment without its GIT_*, and with SETTINGS; ``variables`` come on top."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    kept |= {"LC_ALL": "C", "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0"}
+    # So that a repository of the user's is only read: no index is refreshed on the way.
+    kept |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_CONFIG_COUNT": str(len(SETTINGS))}
+    for number, (name, value) in enumerate(SETTINGS.items()):
+        kept |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+    return kept | {name: str(value) for name, value in variables.items()}
+
+
+def run(words: list[str | Path], deadline: Deadline, env: Mapping[str, str], cwd: Path | None = None) -> str:
+    """What ``git WORDS`` printed. Raises GitError if it fails, HostError if the disk is full or there is no git."""
+    done = process.run(["git", *words], deadline, cwd=cwd, env=env)
+    if done.returncode == 0:
+        return done.stdout
+    cache.full(done.stderr, cache.root())
+    complaints = [line for line in done.stderr.splitlines() if line.startswith(("fatal:", "error:"))]
+    cause = next(iter(complaints or done.stderr.splitlines()), f"exit status {done.returncode}")
+    raise GitError(f"git {words[0]} failed", cause=cause)
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A bare repository in the cache. The objects of others are borrowed by way of its alternates, never copied."""
+
+    path: Path
+
+    def make(self, borrowed: Path | None, deadline: Deadline, form: str = "sha1") -> None:
+        """Be there, with the objects of the directory ``borrowed`` at hand. Raises HostError, GitError."""
+        if not (self.path / "HEAD").is_file():
+            with cache.scratch("git") as scratch:
+                made = scratch / "repository"
+                run(["init", "--quiet", "--bare", f"--object-format={form}", made], deadline, environment())
+                cache.publish(made, self.path)
+        with cache.writing(self.path):
+            (self.path / "objects/info/alternates").write_text(f"{borrowed}\n" if borrowed else "")
+
+    def git(self, *words: str | Path, deadline: Deadline, work: Path | None = None, index: Path | None = None) -> str:
+        """``git WORDS`` on it, with another work tree and index if need be. Raises GitError, HostError."""
+        variables: dict[str, str | Path] = {"GIT_DIR": self.path}
+        # A bare repository has no work tree unless it is told of one.
+        variables |= {"GIT_WORK_TREE": work} if work else {}
+        variables |= {"GIT_INDEX_FILE": index} if index else {}
+        return run(list(words), deadline, environment(**variables), cwd=work)
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A repository of the user's: only looked at."""
+
+    #: Its top, None if it is bare.
+    top: Path | None
+    directory: Path
+    objects: Path
+    index: Path
+    form: str
+
+    @classmethod
+    def of(cls, path: Path, deadline: Deadline) -> Checkout | None:
+        """The one whose top, or whose bare directory, is ``path``; None if there is none. Raises HostError."""
+        words = ["rev-parse", "--path-format=absolute", "--show-object-format", "--is-bare-repository"]
+        words += ["--git-dir", "--git-path", "objects", "--git-path", "index"]
+        try:
+            form, bare, *paths = run([*words], deadline, environment(), cwd=path).splitlines()
+            directory, objects, index = map(Path, paths)
+            if bare == "true":
+                return cls(None, directory, objects, index, form) if directory.samefile(path) else None
+            top = Path(run(["rev-parse", "--show-toplevel"], deadline, environment(), cwd=path).rstrip("\n"))
+        except GitError:
+            return None
+        # What lies deep in somebody else's repository is no checkout.
+        return cls(top, directory, objects, index, form) if top.samefile(path) else None
+
+    def git(self, *words: str | Path, deadline: Deadline) -> str:
+        """``git WORDS`` that only read. Raises GitError, HostError."""
+        return run(list(words), deadline, environment(GIT_DIR=self.directory))
+
+    def ignored(self, deadline: Deadline) -> str:
+        """The patterns that the user's own settings add to the .gitignore files (gitignore(5))."""
+        files = [self.directory / "info/exclude"]
+        # The one place where the user's configuration is asked: what it ignores is no part of the tree.
+        asked = process.run(["git", "config", "--type=path", "core.excludesFile"], deadline, cwd=self.top)
+        home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+        files.append(Path(asked.stdout.strip() or f"{home}/git/ignore").expanduser())
+        return "".join(file.read_text(errors="surrogateescape") + "\n" for file in files if file.is_file())
