@@ -57,7 +57,7 @@ def build(arch: Arch, deadline: Deadline) -> Path:
         if final.exists():
             return final
         with cache.writing(scratch):
-            (scratch / "syscalls.h").write_text(initramfs.render("syscalls.h.j2", arch=arch))
+            (scratch / "syscalls.h").write_text(resources.render("initramfs", "syscalls.h.j2", arch=arch))
         command = compiler(arch, deadline)
         flags = [flag for flag in FLAGS if flag not in OPTIONAL or _knows(command, flag, deadline)]
         made = scratch / "agent"

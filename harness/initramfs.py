@@ -88,16 +88,6 @@ def pattern(size: int) -> bytes:
     return b"".join(blocks)[:size]
 
 
-def render(name: str, **values: object) -> str:
-    """The template ``name`` of initramfs/ with its values filled in."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - slow, and rarely needed
-
-    loader = FileSystemLoader(resources.directory("initramfs"))
-    # What is made is C and cpio lists, never HTML.
-    environment = Environment(loader=loader, undefined=StrictUndefined, autoescape=False)  # noqa: S701
-    return environment.get_template(name).render(**values)
-
-
 def read_list(text: str, files: Mapping[str, bytes]) -> list[Archive]:
     """The archives that a list describes. ``files`` are the bodies that it may name.
 
@@ -164,7 +154,9 @@ def unpack_entries() -> Iterator[Entry]:
 def build(agent: Path) -> bytes:
     """The image that every guest boots: the agent, and the archives that the check ``initramfs`` looks for."""
     files = {"agent": agent.read_bytes()}
-    archives = read_list(render("guest.list.j2", agent="agent"), files) + read_list(_unpack_list(), {})
+    archives = read_list(resources.render("initramfs", "guest.list.j2", agent="agent"), files) + read_list(
+        _unpack_list(), {}
+    )
     image = b""
     for archive in archives:
         # An uncompressed archive begins at a multiple of four bytes; zeroes between archives are skipped.

@@ -1,22 +1,112 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Kconfig fragments: what a guest needs of its kernel, and what of that a .config lacks."""
+"""Kconfig: the fragment for a kernel, made of what is wanted of it, and what of that a .config does not have."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from harness import resources
 from harness.arch import Arch
+from harness.errors import RequestError
+
+#: Fragments on top of what every guest needs; the first one is part of every kernel that is built.
+PROFILES = ("minimal", "storage", "network", "debug", "kunit")
+LINE = re.compile(r"^(?:(CONFIG_\w+)=(.*)|# (CONFIG_\w+) is not set)$", re.MULTILINE)
 
 
-def fragment(name: str) -> dict[str, str]:
-    """The symbols of kconfigs/<name>.config."""
-    lines = (resources.directory("kconfigs") / f"{name}.config").read_text(encoding="utf-8").splitlines()
-    pairs = (line.split("=", 1) for line in lines if line.startswith("CONFIG_"))
-    return {symbol: value.strip('"') for symbol, value in pairs}
+@dataclass(frozen=True)
+class Wish:
+    """One symbol with its CONFIG_, the value it shall have (n: not set), and who wants it, in words."""
+
+    symbol: str
+    value: str
+    by: str
+
+    @property
+    def line(self) -> str:
+        """As in a .config (Documentation/kbuild/kconfig.rst)."""
+        if self.value == "n":
+            return f"# {self.symbol} is not set"
+        return f"{self.symbol}={self.value}"
+
+    def met(self, config: Mapping[str, str]) -> bool:
+        """Whether a .config has it. A module that became part of the kernel is as good."""
+        got = config.get(self.symbol, "n")
+        return got == self.value or (self.value == "m" and got == "y")
+
+
+def parse(text: str) -> dict[str, str]:
+    """The symbols that a .config or a fragment sets, with their values as they are written; n for what it unsets."""
+    found = (match.groups() for match in LINE.finditer(text))
+    return {name or unset: value if name else "n" for name, value, unset in found}
+
+
+def fragment(name: str, arch: Arch) -> dict[str, str]:
+    """The symbols of kconfigs/<name>.config, or of the template of that name for ``arch``."""
+    directory = resources.directory("kconfigs")
+    plain = directory / f"{name}.config"
+    if plain.is_file():
+        return parse(plain.read_text(encoding="utf-8"))
+    return parse(resources.render("kconfigs", f"{name}.config.j2", arch=arch))
 
 
 def lacking(config: Mapping[str, str], arch: Arch) -> list[str]:
     """The assignments that a guest of ``arch`` needs and ``config`` does not have."""
-    wanted = fragment("guest") | fragment(arch.name)
+    wanted = fragment("guest", arch) | fragment(arch.name, arch)
     return [f"{symbol}={value}" for symbol, value in wanted.items() if config.get(symbol) != value]
+
+
+def check_profiles(profiles: Iterable[str]) -> None:
+    """Raise RequestError for one that is not there."""
+    for name in profiles:
+        if name not in PROFILES:
+            raise RequestError(f"{name!r} is not a profile", hint=f"one of: {', '.join(PROFILES)}")
+
+
+def wishes(
+    arch: Arch, profiles: Sequence[str], needs: Mapping[str, Sequence[str]], more: Sequence[Path] = ()
+) -> list[Wish]:
+    """What is wanted of a kernel, each symbol once.
+
+    ``needs``: the symbols (without CONFIG_) that each check needs; ``more``: fragments of the user's, the last one of
+    which is obeyed where they differ from each other or from ours. Raises RequestError if one cannot be read.
+    """
+    check_profiles(profiles)
+    found: dict[str, Wish] = {}
+    parts = [("every guest", fragment("guest", arch)), (f"every guest on {arch.name}", fragment(arch.name, arch))]
+    parts += [(f"profile {name}", fragment(name, arch)) for name in dict.fromkeys(("minimal", *profiles))]
+    parts += [(f"check {check}", {f"CONFIG_{name}": "y" for name in names}) for check, names in needs.items()]
+    for by, symbols in parts:
+        for symbol, value in symbols.items():
+            found.setdefault(symbol, Wish(symbol, value, by))
+    for path in more:
+        try:
+            symbols = parse(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise RequestError(f"the fragment {path} cannot be read", cause=str(error)) from error
+        if not symbols:
+            raise RequestError(f"the fragment {path} sets no symbol", hint="its lines are CONFIG_NAME=value")
+        for symbol, value in symbols.items():
+            if (ours := found.get(symbol)) and ours.value != value and not ours.by.startswith("/"):
+                raise RequestError(
+                    f"{path} has {Wish(symbol, value, '').line}, but {ours.by} needs {ours.line}",
+                    hint=f"take it out of {path.name}, or leave out what needs it (--check, --profile)",
+                )
+            found[symbol] = Wish(symbol, value, str(path.absolute()))
+    return list(found.values())
+
+
+def text(arch: Arch, wanted: Iterable[Wish]) -> str:
+    """The fragment for scripts/kconfig/merge_config.sh."""
+    groups: dict[str, list[Wish]] = {}
+    for wish in wanted:
+        groups.setdefault(wish.by, []).append(wish)
+    return resources.render("kconfigs", "kernel.config.j2", arch=arch, groups=list(groups.items())) + "\n"
+
+
+def unmet(wanted: Iterable[Wish], config: Mapping[str, str]) -> list[Wish]:
+    """The wishes that a .config does not fulfil."""
+    return [wish for wish in wanted if not wish.met(config)]

@@ -22,6 +22,13 @@ log = logging.getLogger(__name__)
 
 #: Seconds a child gets between SIGTERM and SIGKILL.
 GRACE = 2.0
+#: Has the whole process group killed when we die, and is there until its child has ended. What a shell traps, its
+#: children do not ignore.
+FAMILY = (
+    *("--pdeathsig", "HUP", "--", "sh", "-c"),
+    'trap "kill -KILL 0" HUP; trap : TERM; "$@" & while wait $!; s=$?; kill -0 $! 2>/dev/null; do :; done; exit $s',
+    "family",
+)
 
 
 def pasteable(argv: Sequence[str | Path]) -> str:
@@ -40,6 +47,7 @@ def spawn(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     grace: float | None = None,
+    family: bool = False,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start ``argv`` and take it away again when the block is left, however it is left.
 
@@ -58,7 +66,7 @@ def spawn(
     try:
         with shielded():
             child = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "--", *(str(word) for word in argv)],
+                ["setpriv", *(FAMILY if family else ("--pdeathsig", "KILL", "--")), *(str(word) for word in argv)],
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,

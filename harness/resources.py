@@ -24,3 +24,13 @@ def directory(name: str) -> Path:
         cause=f"neither in {PACKAGE.parent} nor in {PACKAGE / '_resources'}",
         hint="install the package again, or use a complete clone",
     )
+
+
+def render(name: str, template: str, **values: object) -> str:
+    """A template of the directory ``name`` with its values filled in."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - slow, and rarely needed
+
+    loader = FileSystemLoader(directory(name))
+    # What is made is C, Kconfig and lists of files, never HTML.
+    environment = Environment(loader=loader, undefined=StrictUndefined, autoescape=False)  # noqa: S701
+    return environment.get_template(template).render(**values)

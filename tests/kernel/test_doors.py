@@ -18,7 +18,10 @@ from harness.task import Task
 
 
 @check(
-    "core-suid", "a core of a process that changed its user lies in PID 1's root, whole", patch="kthread-nullfs-v2/8"
+    "core-suid",
+    "a core of a process that changed its user lies in PID 1's root, whole",
+    patch="kthread-nullfs-v2/8",
+    needs="COREDUMP ELF_CORE SYSCTL",
 )
 def test_core_suid(guest: Guest) -> None:
     dump = dump_suid(guest)
@@ -47,6 +50,7 @@ def as_pid1(guest: Guest, helper: Task) -> None:
     "core-pipe",
     "a core helper runs in PID 1's root and mounts, with a state of its own, and gets the core",
     patch="kthread-nullfs-v2/18",
+    needs="COREDUMP ELF_CORE SYSCTL",
 )
 def test_core_pipe(guest: Guest) -> None:
     child, helper = die_into_helper(guest)
@@ -61,6 +65,7 @@ def test_core_pipe(guest: Guest) -> None:
     "modprobe",
     "the module loader runs in PID 1's root and mounts, with a state of its own",
     patch="kthread-nullfs-v2/18",
+    needs="MODULES SYSCTL",
 )
 def test_modprobe(guest: Guest) -> None:
     helper = load_into_helper(guest)
@@ -73,6 +78,7 @@ def test_modprobe(guest: Guest) -> None:
     "core-socket",
     "a core is sent to the listener in PID 1's root, not to the one in the jail",
     patch="kthread-nullfs-v2/14",
+    needs="COREDUMP ELF_CORE SYSCTL",
 )
 def test_core_socket(guest: Guest) -> None:
     need_core_sockets(guest)
@@ -109,6 +115,7 @@ def seen(guest: Guest, entry: Entry) -> list[Entry]:
     "initramfs",
     "files of every kind, from packed archives one behind the other, are unpacked bit for bit",
     patch="kthread-nullfs-v2/13",
+    needs="RD_GZIP RD_BZIP2 RD_LZMA RD_XZ INITRAMFS_PRESERVE_MTIME",
 )
 def test_initramfs(guest: Guest) -> None:
     last = {entry.path: entry for entry in unpack_entries()}  # a later archive replaces what an earlier one brought

@@ -99,6 +99,7 @@ def test_chroot(guest: Guest) -> None:
     "kcmp",
     "PID 1 and the kernel threads have different fs_structs, these share one",
     patch="kthread-nullfs-v2/17",
+    needs="KCMP",
     since=ISOLATED,
 )
 def test_kcmp(guest: Guest) -> None:

@@ -59,6 +59,7 @@ def nothing_lost(guest: Guest) -> None:
     "silent-thread",
     "another thread of PID 1 may leave: no warning, nothing lost",
     patch="kthread-nullfs-v2/1",
+    needs="COREDUMP ELF_CORE SYSCTL",
     since=ISOLATED,
 )
 def test_silent_thread(guest: Guest) -> None:
@@ -71,6 +72,7 @@ def test_silent_thread(guest: Guest) -> None:
     "silent-child",
     "a child that shares PID 1's state may leave: no warning, nothing lost",
     patch="kthread-nullfs-v2/1",
+    needs="COREDUMP ELF_CORE SYSCTL",
     since=ISOLATED,
 )
 def test_silent_child(guest: Guest) -> None:
@@ -83,6 +85,7 @@ def test_silent_child(guest: Guest) -> None:
     "pid-ns",
     "the first process of a PID namespace may leave: no warning, nothing lost",
     patch="kthread-nullfs-v2/1",
+    needs="COREDUMP ELF_CORE SYSCTL NAMESPACES PID_NS",
     since=ISOLATED,
 )
 def test_pid_ns(guest: Guest) -> None:
@@ -97,6 +100,7 @@ def test_pid_ns(guest: Guest) -> None:
     "cut-core",
     "after PID 1 left, core files by absolute path are not written",
     patch="kthread-nullfs-v2/16",
+    needs="COREDUMP ELF_CORE SYSCTL",
     since=ISOLATED,
 )
 def test_cut_core(guest: Guest) -> None:
@@ -105,14 +109,26 @@ def test_cut_core(guest: Guest) -> None:
     assert (dump.cored, dump.outside, dump.inside) == (False, False, False)
 
 
-@check("cut-socket", "after PID 1 left, cores are not sent to a socket", patch="kthread-nullfs-v2/16", since=ISOLATED)
+@check(
+    "cut-socket",
+    "after PID 1 left, cores are not sent to a socket",
+    patch="kthread-nullfs-v2/16",
+    needs="COREDUMP ELF_CORE SYSCTL",
+    since=ISOLATED,
+)
 def test_cut_socket(guest: Guest) -> None:
     need_core_sockets(guest)
     guest.unshare(abi.CLONE_FS)
     assert die_into_socket(guest).called == (False, False)
 
 
-@check("cut-umh", "after PID 1 left, no usermode helper is started", patch="kthread-nullfs-v2/18", since=ISOLATED)
+@check(
+    "cut-umh",
+    "after PID 1 left, no usermode helper is started",
+    patch="kthread-nullfs-v2/18",
+    needs="COREDUMP ELF_CORE SYSCTL MODULES",
+    since=ISOLATED,
+)
 def test_cut_umh(guest: Guest) -> None:
     guest.unshare(abi.CLONE_FS)
     _, helper = die_into_helper(guest)
@@ -123,7 +139,11 @@ def test_cut_umh(guest: Guest) -> None:
 
 
 @check(
-    "cut-firmware", "after PID 1 left, a firmware request fails cleanly", patch="kthread-nullfs-v2/9", since=ISOLATED
+    "cut-firmware",
+    "after PID 1 left, a firmware request fails cleanly",
+    patch="kthread-nullfs-v2/9",
+    needs="FW_LOADER RUNTIME_TESTING_MENU TEST_FIRMWARE",
+    since=ISOLATED,
 )
 def test_cut_firmware(guest: Guest) -> None:
     guest.makedirs("/lib", "/lib/firmware")

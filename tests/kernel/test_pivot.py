@@ -132,6 +132,7 @@ def test_mount_ids(guest: Guest) -> None:
     "userns-locked",
     "under the rootfs is an empty directory; a new user namespace cannot uncover it, root can",
     patch="immutable-rootfs-v2/3",
+    needs="NAMESPACES USER_NS",
     since=ROOTFS,
 )
 def test_userns_locked(guest: Guest) -> None:

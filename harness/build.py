@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From a tree and what is wanted of it to a kernel in the cache, built once for all who ask for the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import resource
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from harness import cache, checkout, configure, toolchain
+from harness.arch import Arch
+from harness.deadline import Deadline
+from harness.errors import HostError
+from harness.kconfig import Wish
+from harness.make import ALWAYS, Make, Watch
+from harness.toolchain import Toolchain
+from harness.tree import Tree
+
+#: Seconds that one build may take: a kernel with all profiles on a slow machine.
+LIMIT = 4 * 3600.0
+#: Kernels and, for each checkout, build directories that are kept; those used longest ago go first.
+KEPT_KERNELS = 48
+KEPT_OUTPUTS = 8
+#: Objects for each symbol that is set, before a kernel was built here: measured with 7.3's minimal ones.
+OBJECTS = 1.9
+#: Raised when the same key would stand for another kernel.
+FORMAT = 1
+#: In a build directory: make is at work there, or was killed at it.
+UNFINISHED = ".nullfs-harness-unfinished"
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that goes into a kernel."""
+
+    tree: Tree
+    arch: Arch
+    toolchain: Toolchain
+    wanted: Sequence[Wish]
+
+    @cached_property
+    def setting(self) -> str:
+        """Names what is built apart from the files of the tree: builds of the same go on from each other."""
+        symbols = sorted(wish.line for wish in self.wanted)
+        make = sorted(self.toolchain.make.items())
+        return _digest([FORMAT, self.arch.name, self.toolchain.version, make, sorted(ALWAYS.items()), symbols])
+
+    @cached_property
+    def key(self) -> str:
+        """Names the kernel that comes out."""
+        return _digest([self.tree.oid, self.setting])
+
+
+def _digest(data: object) -> str:
+    return hashlib.sha256(json.dumps(data).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A kernel in the cache: ``image``, and beside it vmlinux, config, build.log, and lib/modules if it has any."""
+
+    place: Path
+    image: Path
+    #: Wall and CPU seconds that make took, objects it made, and the warnings of the compiler; of this build, which
+    #: may have gone on from an earlier one.
+    seconds: float
+    cpu: float
+    objects: int
+    warnings: tuple[str, ...]
+    #: Whether it was there already.
+    kept: bool
+
+    @property
+    def log(self) -> Path:
+        """What the tools said."""
+        return self.place / "build.log"
+
+
+def plan(tree: Tree, arch: Arch, wanted: Sequence[Wish], deadline: Deadline, *, several: bool = False) -> Plan:
+    """What is to be built, by the compiler that the environment asks for. Raises RequestError, HostError."""
+    return Plan(tree, arch, toolchain.choose(arch, deadline, several=several), wanted)
+
+
+def found(wanted: Plan) -> Built | None:
+    """The kernel, if it is in the cache."""
+    place = cache.root() / "kernels" / wanted.key
+    try:
+        facts = json.loads((place / "build.json").read_text())
+        os.utime(place)
+        return _built(place, facts, wanted.arch, kept=True)
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _built(place: Path, facts: dict[str, Any], arch: Arch, *, kept: bool) -> Built:
+    numbers = (facts["seconds"], facts["cpu"], facts["objects"], tuple(facts["warnings"]))
+    return Built(place, place / Path(arch.image).name, *numbers, kept)
+
+
+def build(wanted: Plan, deadline: Deadline, watch: Watch | None = None) -> Built:
+    """The kernel that is wanted, built unless it is in the cache; another run that builds the same is waited for.
+
+    Raises RequestError if the tree cannot be configured like that, BuildError if it does not compile, HostError.
+    """
+    if built := found(wanted):
+        return built
+    if any(letter in str(cache.root()) for letter in " :"):
+        raise HostError(
+            f"Kbuild cannot work below {cache.root()}", cause="there is a blank or a colon in that path",
+            hint=f"set {cache.VARIABLE} to another directory",
+        )  # fmt: skip
+    with cache.locked(deadline, "build", wanted.key):
+        if built := found(wanted):
+            return built
+        with checkout.checked_out(wanted.tree, deadline) as slot:
+            return _build(wanted, slot, deadline, watch)
+
+
+def _build(wanted: Plan, slot: Path, deadline: Deadline, watch: Watch | None) -> Built:
+    output, source = slot / f"build-{wanted.setting[:16]}", slot / "source"
+    toolchain.check(wanted.toolchain, source, deadline)
+    log = cache.directory("log") / f"build-{wanted.key[:16]}.log"
+    make = Make(source, output, wanted.toolchain, log)
+    with cache.writing(log):
+        log.write_text(f"{wanted.tree.spec}: {wanted.tree.oid} for {wanted.arch.name}\n{wanted.toolchain.version}\n")
+    _recover(output)
+    _keep(slot.glob("build-*"), KEPT_OUTPUTS, output)
+    again = (output / "vmlinux").exists()
+    with cache.writing(output):
+        output.mkdir(exist_ok=True)
+        os.utime(output)
+        (output / UNFINISHED).write_text(BOOT_ID.read_text())
+    begun, before = time.monotonic(), _cpu()
+    config = configure.configured(make, wanted.tree, wanted.wanted, deadline)
+    symbols = sum(value in ("y", "m") for value in config.values())
+    target = Path(wanted.arch.image).name
+    modules = [target, "modules"] if "m" in config.values() else [target]
+    planned = None if again else round(symbols * _ratio(wanted.arch))
+    made = make.run(*modules, deadline=deadline, watch=watch, planned=planned)
+    if not again:
+        _remember(wanted.arch, made.objects / symbols)
+    facts = {
+        "tree": wanted.tree.oid,
+        "spec": wanted.tree.spec,
+        "release": wanted.tree.release,
+        "arch": wanted.arch.name,
+        "toolchain": wanted.toolchain.version,
+        "objects": made.objects,
+        "seconds": round(time.monotonic() - begun, 1),
+        "cpu": round(_cpu() - before, 1),
+        "warnings": made.warnings,
+    }
+    with cache.scratch("kernel") as scratch, cache.writing(scratch):
+        place = scratch / "kernel"
+        place.mkdir()
+        if len(modules) > 1:
+            make.run("modules_install", deadline=deadline, INSTALL_MOD_PATH=place, INSTALL_MOD_STRIP="1")
+        for name, path in ((target, output / wanted.arch.image), ("vmlinux", output / "vmlinux"), ("build.log", log)):
+            shutil.copyfile(path, place / name)
+        shutil.copyfile(output / ".config", place / "config")
+        (place / "build.json").write_text(json.dumps(facts, indent=1) + "\n")
+        final = cache.publish(place, cache.directory("kernels") / wanted.key)
+    (output / UNFINISHED).unlink()
+    _keep(final.parent.iterdir(), KEPT_KERNELS, final)
+    return _built(final, facts, wanted.arch, kept=False)
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _recover(output: Path) -> None:
+    """Make what a killed build left good for going on: what was being written when it was killed goes.
+
+    Kbuild writes a target first and then its .cmd file (scripts/Kbuild.include: if_changed), and believes a target
+    that is newer than its sources. After a crash of the host nothing is believed: what was written last may be empty.
+    """
+    with suppress(OSError):
+        same = (output / UNFINISHED).read_text() == BOOT_ID.read_text()
+        if not same:
+            shutil.rmtree(output)
+            return
+        for command in output.rglob(".*.cmd"):
+            target = command.with_name(command.name.removeprefix(".").removesuffix(".cmd"))
+            whole = command.read_bytes().endswith(b"\n")
+            if not whole or (target.exists() and target.stat().st_mtime_ns > command.stat().st_mtime_ns):
+                target.unlink(missing_ok=True)
+                command.unlink()
+
+
+def _keep(paths: Iterable[Path], number: int, wanted: Path) -> None:
+    """Remove those of the directories ``paths`` that were used longest ago, but never ``wanted``."""
+    with suppress(OSError):
+        others = sorted((path for path in paths if path != wanted), key=lambda path: path.stat().st_mtime)
+        for old in others[: max(0, len(others) + 1 - number)]:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _ratios() -> dict[str, float]:
+    try:
+        return {str(name): float(ratio) for name, ratio in json.loads(_file().read_text()).items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def _ratio(arch: Arch) -> float:
+    return _ratios().get(arch.name, OBJECTS)
+
+
+def _remember(arch: Arch, ratio: float) -> None:
+    cache.write(_file(), json.dumps(_ratios() | {arch.name: ratio}).encode())
+
+
+def _file() -> Path:
+    return cache.root() / "objects.json"
