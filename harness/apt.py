@@ -8,6 +8,7 @@ apt against Debian's archive keyring.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import platform
 import re
@@ -19,7 +20,9 @@ from typing import NamedTuple
 from harness import cache, process
 from harness.arch import Arch
 from harness.deadline import Deadline
-from harness.errors import HostError
+from harness.errors import HostError, RequestError
+
+log = logging.getLogger(__name__)
 
 #: Bytes that the lists of one architecture need while they are fetched.
 LISTS = 48 << 20
@@ -95,6 +98,13 @@ class Apt:
                 found.append(Package(fields["Package"], fields["Version"], int(fields["Size"])))
         return found
 
+    def named(self, name: str, deadline: Deadline) -> list[Package]:
+        """The package of that name, in a list. Raises AptError if the lists do not have it."""
+        found = self.search(f"^{re.escape(name)}$", deadline)
+        if not found:
+            raise AptError(f"no package {name} in the lists", cause=f"Debian has no {name} for {self.arch.debian}")
+        return found
+
     def download(self, packages: Sequence[Package], into: Path, deadline: Deadline) -> None:
         """Put packages into a directory, verified by apt. Raises AptError, HostError."""
         room(into, sum(package.size for package in packages))
@@ -152,6 +162,55 @@ class Apt:
             cause=next(iter(printed.stderr.splitlines()), f"{len(archives)} other archives in its sources"),
             hint="add one to /etc/apt/sources.list.d, or give a kernel that is here: an image or .deb files",
         )
+
+
+def fetch(name: str, arch: Arch, deadline: Deadline) -> Path:
+    """The directory of Debian's package ``name`` for ``arch``, unpacked; fetched if it is not in the cache.
+
+    What is there stays as it is, whatever the mirror has since, and needs neither apt nor a network (milliseconds).
+    What the package depends on is not fetched. Raises HostError.
+    """
+    place = cache.root() / "packages" / arch.debian / name
+    if place.is_dir():
+        return place
+    with cache.locked(deadline, "apt", arch.debian):
+        if not place.is_dir():  # nobody else has fetched it meanwhile
+            try:
+                _fetch(Apt(arch), name, place, deadline)
+            except AptError as failure:
+                raise HostError(
+                    f"Debian's package {name} for {arch.name} could not be fetched",
+                    cause=failure.cause,
+                    log=failure.log,
+                    hint="check the network and http_proxy, then run this again",
+                ) from failure
+    return place
+
+
+def _fetch(apt: Apt, name: str, place: Path, deadline: Deadline) -> None:
+    log.info("fetching Debian's package %s for %s", name, apt.arch.name)
+    with cache.scratch("packages") as scratch:
+        try:
+            apt.download(apt.named(name, deadline), scratch, deadline)
+        except AptError as failure:  # there are no lists yet, or the mirror has moved on since
+            log.debug("%s", failure)
+            apt.update(deadline)
+            apt.download(apt.named(name, deadline), scratch, deadline)
+        [deb] = scratch.glob("*.deb")
+        extract(deb, scratch / "tree", deadline)
+        cache.publish(scratch / "tree", place)
+
+
+def extract(deb: Path, tree: Path, deadline: Deadline) -> None:
+    """Unpack one package into ``tree``. Raises RequestError if it is none, HostError."""
+    if not shutil.which("dpkg-deb"):
+        raise HostError("dpkg-deb is not installed", hint="apt-get install dpkg")
+    done = process.run(["dpkg-deb", "-x", deb.absolute(), tree], deadline, env={**os.environ, "LC_ALL": "C"})
+    if done.returncode:
+        cache.full(done.stderr, tree)
+        room(tree.parent, SPARE)  # tar says just "Wrote only 9728 of 10240 bytes"
+        cause = next(iter(done.stderr.splitlines()), f"dpkg-deb ended with status {done.returncode}")
+        raise RequestError(f"{deb} is not a Debian package, or damaged", cause=cause)
 
 
 def room(where: Path, size: int) -> None:

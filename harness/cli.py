@@ -14,7 +14,7 @@ from harness import __version__, cache
 from harness.errors import EXIT_BAD_REQUEST, EXIT_HOST, EXIT_OK
 
 #: Verbs that need the packages of pyproject.toml and Debian's QEMU and compilers.
-NEEDS_HOST = frozenset({"run", "test"})
+NEEDS_HOST = frozenset({"run", "test", "shell"})
 
 
 def parser() -> argparse.ArgumentParser:
@@ -52,6 +52,19 @@ def parser() -> argparse.ArgumentParser:
         "test", parents=[common], help="this project's own tests, real boots included; other words are pytest's"
     )
 
+    shell = verbs.add_parser(
+        "shell", parents=[common], help="a shell on a kernel, or one command, or a script on stdin"
+    )
+    shell.add_argument("--kernel", action="append", required=True, metavar="SPEC", help="as for run, but one")
+    shell.add_argument("--arch", metavar="ARCH", help="x86_64 or arm64, where SPEC leaves it open")
+    shell.add_argument("--accel", choices=("auto", "kvm", "tcg"), default="auto", help="what the guest runs under")
+    shell.add_argument("--append", action="append", default=[], metavar="WORDS", help="more kernel parameters")
+    shell.add_argument("--memory", type=int, metavar="MB", help="of the guest (default: as for checks)")
+    others = shell.add_mutually_exclusive_group()
+    others.add_argument("--gdb", action="store_true", help="wait for a debugger; its command line is printed")
+    others.add_argument("--vng", action="store_true", help="under virtme-ng, with the host's own files")
+    shell.add_argument("words", nargs="*", metavar="-- COMMAND", help="run this in the guest; its exit status is ours")
+
     verbs.add_parser("doctor", parents=[common], help="what this host can do, and what mends each lack")
     return top
 
@@ -76,7 +89,7 @@ def main(args: argparse.Namespace) -> int:
         import logging  # noqa: PLC0415
 
         logging.basicConfig(level=logging.DEBUG, format="%(relativeCreated)7.0f %(name)s: %(message)s")
-    return {"run": _run, "test": _test, "doctor": _doctor}[args.verb](args)
+    return {"run": _run, "test": _test, "shell": _shell, "doctor": _doctor}[args.verb](args)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -92,6 +105,12 @@ def _test(args: argparse.Namespace) -> int:
     from harness import runner  # noqa: PLC0415
 
     return runner.test(args.pytest)
+
+
+def _shell(args: argparse.Namespace) -> int:
+    from harness import shell  # noqa: PLC0415
+
+    return shell.run(args)
 
 
 def _doctor(args: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ signals: list[int] = []
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, as an exception, so that it unwinds every context manager just as Ctrl-C does."""
+    """SIGTERM or SIGHUP, as an exception, so that it unwinds every context manager just as Ctrl-C does."""
 
 
 def main(words: list[str]) -> int:
@@ -25,6 +25,8 @@ def main(words: list[str]) -> int:
     signal.signal(signal.SIGTERM, interrupt)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell ignores it, as after `&`
         signal.signal(signal.SIGINT, interrupt)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not under nohup
+        signal.signal(signal.SIGHUP, interrupt)
     try:
         # Parsed before anything is installed: a wrong word, like --help, costs nothing.
         args = cli.parse(words)
@@ -43,7 +45,7 @@ def main(words: list[str]) -> int:
 
 
 def interrupt(number: int, _frame: FrameType | None) -> None:
-    """Unwind at SIGINT or SIGTERM. A second SIGTERM does not disturb the clean-up that the first began."""
+    """Unwind at SIGINT, SIGTERM or SIGHUP. A second SIGTERM does not disturb the clean-up that the first began."""
     again = number in signals
     signals.append(number)
     if number == signal.SIGINT:

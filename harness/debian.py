@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from itertools import starmap
 from pathlib import Path
 
-from harness import cache, process
-from harness.apt import SPARE, Apt, AptError, Package, room
+from harness import apt, cache
+from harness.apt import Apt, AptError, Package
 from harness.arch import Arch
 from harness.deadline import Deadline
 from harness.errors import HostError, RequestError
@@ -246,11 +246,11 @@ def unpacked(arch: Arch, flavour: str) -> list[Candidate]:
     return candidates(packages, flavour)
 
 
-def download(chosen: Candidate, apt: Apt, deadline: Deadline) -> Path:
+def download(chosen: Candidate, mirror: Apt, deadline: Deadline) -> Path:
     """Fetch and unpack ``chosen``. Raises AptError if the mirror does not give it, HostError."""
     log.info("fetching Debian's kernel %s", chosen.release)
     with cache.scratch("debian") as scratch:
-        apt.download(chosen.packages, scratch, deadline)
+        mirror.download(chosen.packages, scratch, deadline)
         tree = scratch / "tree"
         for deb in sorted(scratch.glob("*.deb")):
             extract(deb, tree, deadline)
@@ -284,14 +284,7 @@ def unpack(debs: Sequence[Path], deadline: Deadline) -> Path:
 
 def extract(deb: Path, tree: Path, deadline: Deadline) -> None:
     """Unpack one package into ``tree``, without what nobody boots. Raises RequestError if it is none, HostError."""
-    if not shutil.which("dpkg-deb"):
-        raise HostError("dpkg-deb is not installed", hint="apt-get install dpkg")
-    done = process.run(["dpkg-deb", "-x", deb.absolute(), tree], deadline, env={**os.environ, "LC_ALL": "C"})
-    if done.returncode:
-        cache.full(done.stderr, tree)
-        room(tree.parent, SPARE)  # tar says just "Wrote only 9728 of 10240 bytes"
-        cause = next(iter(done.stderr.splitlines()), f"dpkg-deb ended with status {done.returncode}")
-        raise RequestError(f"{deb} is not a Debian package, or damaged", cause=cause)
+    apt.extract(deb, tree, deadline)
     for pattern in SUPERFLUOUS:
         for path in tree.glob(pattern):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

@@ -13,7 +13,7 @@ import hashlib
 import io
 import lzma
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -154,10 +154,12 @@ def unpack_entries() -> Iterator[Entry]:
 def build(agent: Path) -> bytes:
     """The image that every guest boots: the agent, and the archives that the check ``initramfs`` looks for."""
     files = {"agent": agent.read_bytes()}
-    archives = read_list(resources.render("initramfs", "guest.list.j2", agent="agent"), files) + read_list(
-        _unpack_list(), {}
-    )
-    image = b""
+    own = resources.render("initramfs", "guest.list.j2", agent="agent")
+    return join(b"", read_list(own, files) + read_list(_unpack_list(), {}))
+
+
+def join(image: bytes, archives: Iterable[Archive]) -> bytes:
+    """``image`` with more archives behind it."""
     for archive in archives:
         # An uncompressed archive begins at a multiple of four bytes; zeroes between archives are skipped.
         image += bytes(-len(image) % 4) + archive.pack()

@@ -92,6 +92,40 @@ def arguments(
     ``name`` is what `ps` shall show. With ``incoming`` the machine does not boot but waits for the snapshot
     that it shall go on from.
     """
+    return [
+        *_hardware(setup),
+        *("-chardev", f"pipe,id=console,path={str(console).replace(',', ',,')}"),
+        *("-serial", "chardev:console"),
+        *("-chardev", f"socket,id=qmp,fd={qmp}"),
+        *("-mon", "chardev=qmp,mode=control"),
+        *(("-name", name.replace(",", ",,")) if name else ()),
+        *(() if ram is None else _memory(setup, ram)),
+        *(("-incoming", "defer") if incoming else _system(setup)),
+    ]
+
+
+def interactive(setup: Setup, *, gdb: int | None = None) -> list[str]:
+    """QEMU's command line for a guest whose console is QEMU's own stdin and stdout.
+
+    There Ctrl-A C changes between the console and the monitor, Ctrl-A X ends QEMU, and Ctrl-C is the guest's.
+    ``gdb`` is the descriptor of a socket that listens for a debugger: then the guest waits until one lets it go.
+    """
+    return [
+        *_hardware(setup),
+        *("-chardev", "stdio,id=console,mux=on,signal=off"),
+        *("-serial", "chardev:console"),
+        *("-mon", "chardev=console,mode=readline"),
+        *(() if gdb is None else _debugger(gdb)),
+        *_system(setup),
+    ]
+
+
+def _debugger(listening: int) -> tuple[str, ...]:
+    return ("-chardev", f"socket,id=gdb,fd={listening},server=on,wait=off", "-gdb", "chardev:gdb", "-S")
+
+
+def _hardware(setup: Setup) -> list[str]:
+    """The machine itself: what all guests have, whoever they talk to."""
     arch = setup.arch
     kvm = setup.accel == "kvm"
     return [
@@ -108,13 +142,6 @@ def arguments(
         "-no-user-config",
         "-no-reboot",
         *("-display", "none"),
-        *("-chardev", f"pipe,id=console,path={str(console).replace(',', ',,')}"),
-        *("-serial", "chardev:console"),
-        *("-chardev", f"socket,id=qmp,fd={qmp}"),
-        *("-mon", "chardev=qmp,mode=control"),
-        *(("-name", name.replace(",", ",,")) if name else ()),
-        *(() if ram is None else _memory(setup, ram)),
-        *(("-incoming", "defer") if incoming else _system(setup)),
     ]
 
 
