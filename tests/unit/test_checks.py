@@ -13,7 +13,7 @@ import pytest
 from harness import kconfig, resources
 from harness.arch import ARCHES, Arch, by_name
 from harness.calls import SyscallError
-from harness.checks import Check, Era, Verdict
+from harness.checks import Check, Declared, Era, Verdict, check, declared
 from harness.errors import GuestCrash, GuestError, GuestTimeout, HostError, RequestError
 from harness.series import patch
 
@@ -26,14 +26,14 @@ core-suid core-pipe core-socket modprobe initramfs boot pivot-memory
 """
 
 
-def declared() -> dict[str, str]:
+def patches() -> dict[str, str]:
     files = resources.directory("tests/kernel").glob("test_*.py")
     return {name: its for file in files for name, its in DECORATOR.findall(file.read_text(encoding="utf-8"))}
 
 
 def test_all_checks_are_there_and_belong_to_a_patch() -> None:
-    assert set(declared()) == set(WANTED.split())
-    for name in declared().values():
+    assert set(patches()) == set(WANTED.split())
+    for name in patches().values():
         assert patch(name).subject
 
 
@@ -41,6 +41,53 @@ def test_all_checks_are_there_and_belong_to_a_patch() -> None:
 def test_a_patch_that_is_not_there_is_an_error(name: str) -> None:
     with pytest.raises(RequestError):
         patch(name)
+
+
+CHECKS = """
+import no_such_module
+from harness import checks
+from harness.checks import check
+
+@check("one", "a promise", patch="a/1", needs="BTRFS_FS  LIO",
+       modules="btrfs "
+               "loop")
+def test_one(guest): ...
+
+@pytest.mark.slow
+@checks.check(name="two", promise="a promise", patch="a/1", since=Era.of((7, 3)))
+def test_two(guest): ...
+
+@recheck("three", "no check")
+def test_three(guest): ...
+"""
+
+
+def test_what_checks_need_is_read_without_importing_them(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / ".venv").mkdir()
+    one, two = Declared("one", ("BTRFS_FS", "LIO"), ("btrfs", "loop")), Declared("two", (), ())
+    for name in ("test_a.py", "deep/test_b.py", "other.py", ".venv/test_c.py"):
+        (tmp_path / name).write_text(CHECKS)
+    (tmp_path / "test_broken.py").write_text("@check(")
+    (tmp_path / "test_binary.py").write_bytes(b"check(\0\xff")
+    assert declared([tmp_path / "other.py", tmp_path / "test_broken.py", tmp_path / "absent.py"]) == [one, two]
+    assert declared([tmp_path], ["two", "four"]) == [two, two]
+
+
+@pytest.mark.parametrize("words", ["NAME", "'x', needs=NEEDS", "'x', modules=f'{x}'", "'x', modules=('x',)", "**ALL"])
+def test_what_a_check_needs_cannot_be_computed(tmp_path: Path, words: str) -> None:
+    file = tmp_path / "test_x.py"
+    file.write_text(f"\n@check({words})\ndef test_x(guest): ...\n")
+    with pytest.raises(RequestError, match=r"test_x\.py:2: .* cannot be read off"):
+        declared([file])
+
+
+def test_what_is_read_is_what_pytest_gets() -> None:
+    read = declared([resources.directory("tests/kernel")])
+    assert [each.id for each in read] == list(dict.fromkeys(each.id for each in read))
+    assert {each.id for each in read} == set(WANTED.split())
+    mark = check("x", "y", patch="a/1", needs="A B", modules="c")
+    assert (mark.args[0].needs, mark.args[0].modules) == (("A", "B"), ("c",))
 
 
 @pytest.mark.parametrize(
@@ -109,4 +156,4 @@ def test_architectures_by_any_of_their_names() -> None:
 def test_the_readme_lists_them_all() -> None:
     readme = (resources.directory("tests/kernel").parents[1] / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([\w-]+)` \| .* \| ([\w-]+/\d+) \| (?:none|rootfs|isolated) \|$", readme, re.MULTILINE)
-    assert dict(rows) == declared()
+    assert dict(rows) == patches()
