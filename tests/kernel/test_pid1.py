@@ -123,7 +123,11 @@ def test_cut_umh(guest: Guest) -> None:
 
 
 @check(
-    "cut-firmware", "after PID 1 left, a firmware request fails cleanly", patch="kthread-nullfs-v2/9", since=ISOLATED
+    "cut-firmware",
+    "after PID 1 left, a firmware request fails cleanly",
+    patch="kthread-nullfs-v2/9",
+    since=ISOLATED,
+    modules="test_firmware",
 )
 def test_cut_firmware(guest: Guest) -> None:
     guest.makedirs("/lib", "/lib/firmware")
