@@ -174,9 +174,8 @@ def _built_in(top: Path | None) -> set[str]:
 
 
 def _unpacks(kernel: Kernel, ending: str) -> bool:
-    """Whether ``kernel`` takes a module with that ending as it is."""
-    config = kernel.config or {}
-    return ending == ".ko" or "y" == config.get("CONFIG_MODULE_DECOMPRESS") == config.get(ENDINGS[ending])
+    """Whether a module with that ending is compressed, and ``kernel`` unpacks it by itself."""
+    return (kernel.config or {}).get("CONFIG_MODULE_DECOMPRESS") == (kernel.config or {}).get(ENDINGS[ending]) == "y"
 
 
 def _known(path: Path, top: Path) -> list[Module] | None:
