@@ -29,6 +29,8 @@ CLONE_THREAD_ALL = 0x100 | 0x200 | 0x400 | 0x800 | 0x10000 | 0x40000
 #: PF_KTHREAD of include/linux/sched.h, as it shows in the flags field of /proc/PID/stat.
 PF_KTHREAD = 0x00200000
 
+# linux/module.h
+MODULE_INIT_COMPRESSED_FILE = 4
 # linux/mount.h
 MS_RDONLY, MS_REMOUNT, MS_BIND, MS_MOVE, MS_REC, MS_PRIVATE = 1, 32, 4096, 8192, 16384, 1 << 18
 MNT_DETACH = 2

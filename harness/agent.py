@@ -6,12 +6,14 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-from harness import cache, initramfs, process, resources
+from harness import cache, initramfs, modules, process, resources
 from harness.arch import Arch
 from harness.deadline import Deadline
 from harness.errors import HostError
+from harness.kernel import Kernel
 
 FLAGS = (
     *("-static", "-nostdlib", "-nostartfiles", "-ffreestanding", "-fno-builtin"),
@@ -41,7 +43,7 @@ def compiler(arch: Arch, deadline: Deadline) -> list[str]:
 def key(arch: Arch) -> str:
     """What names the agent and the image of ``arch``: a digest of all that they are made from."""
     # The code that makes them too, so that nobody has to remember to delete the cache after an edit.
-    makers = [Path(module.__file__ or "") for module in (sys.modules[__name__], initramfs)]
+    makers = [Path(module.__file__ or "") for module in (sys.modules[__name__], initramfs, modules)]
     sources = sorted(resources.directory("initramfs").glob("*.*"))
     parts = [repr(arch).encode(), *(path.read_bytes() for path in (*makers, *sources))]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
@@ -80,4 +82,20 @@ def image(arch: Arch, deadline: Deadline) -> Path:
     final = cache.directory("initramfs") / f"{arch.name}-{key(arch)}.cpio"
     if not final.exists():
         cache.write(final, initramfs.build(build(arch, deadline)))
+    return final
+
+
+def image_with(kernel: Kernel, names: Iterable[str], deadline: Deadline) -> Path:
+    """The initramfs of a guest of ``kernel`` that can load the modules ``names``, as far as the kernel has them.
+
+    Where there is nothing to load it is ``image()``. Raises RequestError if modules do not fit, HostError.
+    """
+    base = image(kernel.arch, deadline)
+    loadable = modules.closure(kernel, names, deadline)
+    if not loadable:
+        return base
+    final = base.with_stem(f"{base.stem}-{hashlib.sha256(repr(loadable).encode()).hexdigest()[:16]}")
+    if not final.exists():
+        archive = initramfs.tree(modules.files(kernel, loadable, deadline))
+        cache.write(final, initramfs.appended(base.read_bytes(), archive))
     return final

@@ -8,15 +8,16 @@ import os
 import random
 import struct
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness import abi
+from harness import abi, modules
 from harness.calls import Pending, SyscallError
 from harness.channel import Channel
 from harness.console import Sighting, find_troubles
 from harness.deadline import Deadline
-from harness.errors import GuestError
+from harness.errors import GuestError, RequestError
 from harness.kernel import Kernel
 from harness.machine import Machine
 from harness.protocol import Out, Ref
@@ -54,6 +55,8 @@ class Guest(Task):
         self._checked = 0
         #: What the kernel printed before the checks began.
         self.boot_log = b""
+        #: The modules that are in its image, as far as its kernel has them.
+        self.loadable: Collection[str] = ()
         #: How the last ``caller`` was called.
         self.caller_argv: tuple[str, ...] = ()
 
@@ -179,14 +182,31 @@ class Guest(Task):
         return sorted(found, key=lambda kthread: kthread.pid)
 
     def load_module(self, name: str) -> bool:
-        """Load a module of the kernel under test; False if it has no such module. Raises SyscallError."""
-        if self.exists(f"/sys/module/{name}"):
+        """Load a module of the kernel under test and what it depends on; False if the kernel has no such module.
+
+        Raises GuestError if one cannot be loaded; RequestError if no check has declared it, so that it is not in the
+        guest, wherever the kernel has it.
+        """
+        if name not in self.loadable:
+            raise RequestError(
+                f"a check loads the module {name}, and no check declares it",
+                hint=f'let it say so in its file: @check(…, modules="{name}")',
+            )
+        if modules.built_in(self.kernel, name):
             return True
-        body = self.kernel.module(name)
-        if body is None:
-            return False
-        self.write_file(f"/run/{name}.ko", body)
-        fd = self.open(f"/run/{name}.ko")
-        self.call("finit_module", fd, "", 0)
-        self.close(fd)
-        return True
+        top = f"/{modules.GUEST}/{self.kernel.release}"
+        paths = modules.load_order(self.read_text(f"{top}/modules.dep"), name) if self.exists(top) else []
+        for path in paths:
+            flags = 0 if path.endswith(".ko") else abi.MODULE_INIT_COMPRESSED_FILE
+            try:
+                opening = ("openat", abi.AT_FDCWD, f"{top}/{path}", abi.O_CLOEXEC, 0)
+                self.all(opening, ("finit_module", Ref(0), "", flags), ("close", Ref(0)))
+            except SyscallError as error:
+                if error.errno == errno.EEXIST:  # loaded already
+                    continue
+                raise GuestError(
+                    f"{self.kernel.release} does not load its module {path}",
+                    cause=str(error.strerror),
+                    log=self.console,
+                ) from error
+        return bool(paths)

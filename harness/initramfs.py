@@ -15,7 +15,7 @@ import lzma
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from harness import resources
 from harness.errors import RequestError
@@ -161,6 +161,18 @@ def build(agent: Path) -> bytes:
 def join(image: bytes, archives: Iterable[Archive]) -> bytes:
     """``image`` with more archives behind it."""
     for archive in archives:
-        # An uncompressed archive begins at a multiple of four bytes; zeroes between archives are skipped.
-        image += bytes(-len(image) % 4) + archive.pack()
+        image = appended(image, archive)
     return image
+
+
+def appended(image: bytes, archive: Archive) -> bytes:
+    """``image`` with one more archive."""
+    # An uncompressed archive begins at a multiple of four bytes; zeroes between archives are skipped.
+    return image + bytes(-len(image) % 4) + archive.pack()
+
+
+def tree(files: Mapping[str, bytes]) -> Archive:
+    """An archive of plain files by path, with the directories above them."""
+    above = {str(parent) for path in files for parent in PurePosixPath(path).parents if parent.name}
+    directories = [Entry(path, stat.S_IFDIR | 0o755) for path in sorted(above)]
+    return Archive(entries=directories + [Entry(path, stat.S_IFREG | 0o644, body=files[path]) for path in files])

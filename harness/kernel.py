@@ -48,17 +48,6 @@ class Kernel:
         """Unlike that of any other kernel in a run: release and architecture."""
         return f"{self.name}-{self.arch.name}"
 
-    def module(self, name: str) -> bytes | None:
-        """The module ``name``, unpacked, as finit_module(2) takes it; None if this kernel has none."""
-        spellings = {name.replace("_", "-"), name.replace("-", "_")}
-        for path in self.modules.rglob("*.ko*") if self.modules else ():
-            if path.name.split(".")[0] in spellings:
-                import lzma  # noqa: PLC0415
-
-                data = path.read_bytes()
-                return lzma.decompress(data) if path.suffix == ".xz" else data
-        return None
-
     @property
     def version(self) -> tuple[int, int]:
         """The series, (7, 3)."""

@@ -66,6 +66,8 @@ class Lab:
     timeout: float
     wish: str = "auto"
     fork: bool = True
+    #: What guests shall be able to load, by name, where their kernel has it.
+    modules: tuple[str, ...] = ()
     accels: dict[str, accel.Accel] = field(default_factory=dict)
     #: Seconds that each stage took, of all threads together.
     stages: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -129,6 +131,7 @@ class Lab:
             if guest is None:
                 running = stack.enter_context(self._machine(booted.setup, self._console(kernel, name)))
                 guest = self._ready(running, kernel, Deadline.after(self.timeout))
+            guest.loadable = self.modules
             yield guest
 
     def _fork(self, stack: ExitStack, kernel: Kernel, booted: Booted, name: str) -> Guest | None:
@@ -185,7 +188,7 @@ class Lab:
         return find_troubles(booted.log) if booted else []
 
     def _boot(self, kernel: Kernel) -> Booted:
-        image = agent.image(kernel.arch, Deadline.after(COMPILING))
+        image = agent.image_with(kernel, self.modules, Deadline.after(COMPILING))
         deadline = Deadline.after(self.timeout)
         setup = qemu.Setup(kernel.arch, kernel.boot, image)
         with self._lock(f"accel {kernel.arch.name}"):  # one probe is enough

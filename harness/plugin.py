@@ -73,6 +73,8 @@ def pytest_configure(config: pytest.Config) -> None:
         fork=not option.no_fork,
         guests=option.guests,
         evidence=_evidence(config),
+        checks=option.check,
+        paths=[config.invocation_params.dir / word.partition("::")[0] for word in config.args],
     )
     stack = ExitStack()
     config.add_cleanup(stack.close)

@@ -105,15 +105,16 @@ def run(args: argparse.Namespace) -> int:
         fork=not args.no_fork,
         guests=args.guests,
         evidence=args.evidence,
+        checks=args.check,
     )
     screen = _screen()
     say("getting kernels: " + ", ".join(kernels))
-    results, status = _checked(request, screen, args.check)
+    results, status = _checked(request, screen)
     if args.both_ways and status in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         say("and once more, each check in a guest that boots")
         # Beside the consoles of the forks, which are then not overwritten.
         booted = replace(request, fork=False, evidence=Path(results.evidence) / "booted")
-        again, status = _checked(booted, screen, args.check)
+        again, status = _checked(booted, screen)
         results.compare(again)
     for path, text in ((args.json, results.to_json), (args.junit, lambda: rendering.junit(results))):
         if path is not None:
@@ -123,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
     return _status(results, status)
 
 
-def _checked(request: Request, screen: Screen | None, only: list[str]) -> tuple[Run, int]:
+def _checked(request: Request, screen: Screen | None) -> tuple[Run, int]:
     """What came out of all checks, and pytest's exit status."""
     with ExitStack() as stack:
         with screen.waiting("getting kernels") if screen else nullcontext():
@@ -131,11 +132,11 @@ def _checked(request: Request, screen: Screen | None, only: list[str]) -> tuple[
         session.begin()
         for column in session.columns:
             say(f"  {column.kernel.release} for {column.kernel.arch.name}")
-        status = _pytest(session, screen, only)
+        status = _pytest(session, screen)
         return session.finish(), status
 
 
-def _pytest(session: Session, screen: Screen | None, only: list[str]) -> int:
+def _pytest(session: Session, screen: Screen | None) -> int:
     # The user's own plugins, options and configuration files are for their tests, not for the checks.
     os.environ.pop("PYTEST_ADDOPTS", None)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
@@ -143,7 +144,7 @@ def _pytest(session: Session, screen: Screen | None, only: list[str]) -> int:
     words = [str(checks), "-c", os.devnull, "--rootdir", str(checks), "--capture=no"]
     words += [word for name in UNUSED for word in ("-p", f"no:{name}")]
     words += ["-p", "no:nullfs-harness", "-p", "harness.plugin"]
-    words += [word for name in only for word in ("--check", name)]
+    words += [word for name in session.request.checks for word in ("--check", name)]
     reporter = Reporter(session, screen)
     plugins = [(plugin.SessionHolder(session), plugin.SESSION_PLUGIN), (reporter, "reporter")]
     status = pytest.main(words, plugins=[_Named(plugins)])

@@ -18,8 +18,8 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from harness import __version__, arch, cache, kernel, qemu, trial
-from harness.checks import BROKEN, Check, Era, Verdict
+from harness import __version__, arch, cache, checks, kernel, modules, qemu, resources, trial
+from harness.checks import BROKEN, Check, Declared, Era, Verdict
 from harness.deadline import Deadline
 from harness.errors import HostError, RequestError
 from harness.guest import Guest
@@ -50,6 +50,10 @@ class Request:
     #: At once; None: as many as the host has room for.
     guests: int | None = None
     evidence: Path | None = None
+    #: By id; none: all.
+    checks: Sequence[str] = ()
+    #: Where they are: test files and directories of them; none: the project's own.
+    paths: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,11 @@ def columns(request: Request, deadline: Deadline) -> list[Column]:
     return found
 
 
+def asked(request: Request) -> list[Declared]:
+    """What the checks of ``request`` need, as far as that is known before pytest collects them. Raises RequestError."""
+    return checks.declared(request.paths or [resources.directory("tests/kernel")], request.checks)
+
+
 def _era(word: str, version: tuple[int, int]) -> Era:
     if word == "auto":
         return Era.of(version)
@@ -196,12 +205,17 @@ def _era(word: str, version: tuple[int, int]) -> Era:
 def opened(request: Request) -> Iterator[Session]:
     """A session, whose scratch is gone when the block is left; the evidence stays. Raises RequestError, HostError."""
     stages = {"start": _age()}
-    found = columns(request, Deadline.after(FETCH))
+    deadline = Deadline.after(FETCH)
+    loadable = tuple(sorted({name for check in asked(request) for name in check.modules}))
+    found = columns(request, deadline)
+    for column in found:
+        modules.closure(column.kernel, loadable, deadline)  # if they do not fit, that is told before anything boots
     stages["kernels"] = _age() - stages["start"]
     for name in {column.kernel.arch.name for column in found}:
         qemu.program(arch.by_name(name))
     with ExitStack() as stack:
         lab = stack.enter_context(Lab(request.evidence or _evidence(), request.timeout, request.accel, request.fork))
+        lab.modules = loadable
         lab.stages.update(stages)
         session = Session(request, found, lab, Pool(request.guests or room(qemu.MEMORY)))
         stack.callback(session.stop)

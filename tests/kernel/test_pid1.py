@@ -144,6 +144,7 @@ def test_cut_umh(guest: Guest) -> None:
     patch="kthread-nullfs-v2/9",
     needs="FW_LOADER RUNTIME_TESTING_MENU TEST_FIRMWARE",
     since=ISOLATED,
+    modules="test_firmware",
 )
 def test_cut_firmware(guest: Guest) -> None:
     guest.makedirs("/lib", "/lib/firmware")
