@@ -6,18 +6,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import resource
 import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness import cache, checkout, configure, toolchain
-from harness.arch import Arch
+from harness import cache, checkout, configure, kconfig, toolchain
+from harness.arch import Arch, by_name
 from harness.deadline import Deadline
 from harness.errors import HostError
 from harness.kconfig import Wish
@@ -36,6 +37,8 @@ OBJECTS = 1.9
 FORMAT = 1
 #: In a build directory: make is at work there, or was killed at it.
 UNFINISHED = ".nullfs-harness-unfinished"
+#: What the kernel's Makefile also calls an architecture of ours ($ARCH).
+ALIASES = {"x86": "x86_64"}
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -86,9 +89,41 @@ class Built:
         return self.place / "build.log"
 
 
-def plan(tree: Tree, arch: Arch, wanted: Sequence[Wish], deadline: Deadline, *, several: bool = False) -> Plan:
-    """What is to be built, by the compiler that the environment asks for. Raises RequestError, HostError."""
-    return Plan(tree, arch, toolchain.choose(arch, deadline, several=several), wanted)
+@dataclass(frozen=True)
+class Order:
+    """What is wanted of a kernel that has to be built: profiles and fragments, and what each check needs, by its id."""
+
+    profiles: Sequence[str] = ()
+    needs: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    fragments: Sequence[Path] = ()
+    #: Told what goes on, and how far it is.
+    say: Callable[[str], None] = lambda _: None
+    watch: Watch | None = None
+
+
+def default_arch(environ: Mapping[str, str] = os.environ) -> Arch:
+    """What make would build for: $ARCH, else the host's own architecture. Raises RequestError."""
+    named = environ.get("ARCH", "")
+    return by_name(ALIASES.get(named, named) or platform.machine())
+
+
+def ordered(tree: Tree, arches: Sequence[Arch], order: Order, deadline: Deadline) -> Iterator[Built]:
+    """A kernel of ``tree`` for each of ``arches``, one after the other. Raises RequestError, BuildError, HostError.
+
+    ``deadline`` is for what comes before; each build has LIMIT seconds of its own.
+    """
+    plans = []
+    for arch in arches:  # so that what is wrong with the last one is told before the first one is built
+        wanted = kconfig.wishes(arch, order.profiles, order.needs, order.fragments)
+        plans.append(Plan(tree, arch, toolchain.choose(arch, deadline, several=len(arches) > 1), wanted))
+    for plan in plans:
+        compiler = plan.toolchain.version.partition("\n")[0]
+        built = found(plan)
+        if built is None:
+            order.say(f"building {tree.release} ({tree.short}) for {plan.arch.name} with {compiler}")
+            built = build(plan, Deadline.after(LIMIT), order.watch)
+            order.say(f"built in {built.seconds:.0f} s ({built.cpu:.0f} s of CPU): {built.image}")
+        yield built
 
 
 def found(wanted: Plan) -> Built | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from pathlib import Path
@@ -80,6 +80,11 @@ class Check:
     since: Era
     needs: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
+
+    def lacks(self, config: Mapping[str, str] | None) -> list[str]:
+        """The symbols that it needs and a kernel does not have; nothing where its configuration is not known."""
+        names = [f"CONFIG_{name}" for name in self.needs]
+        return [] if config is None else [name for name in names if config.get(name) not in ("y", "m")]
 
     def expected(self, era: Era) -> Verdict:
         """What a kernel of ``era`` must show."""

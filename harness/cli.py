@@ -14,7 +14,7 @@ from harness import __version__, cache
 from harness.errors import EXIT_BAD_REQUEST, EXIT_HOST, EXIT_OK
 
 #: Verbs that need the packages of pyproject.toml and Debian's QEMU and compilers.
-NEEDS_HOST = frozenset({"run", "test", "shell"})
+NEEDS_HOST = frozenset({"run", "test", "shell", "build"})
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,16 +27,26 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument("--debug", action="store_true", help="show tracebacks and every command that is run")
     common.add_argument("--no-install", action="store_true", help="install nothing; say what is missing")
 
-    run = verbs.add_parser("run", parents=[common], help="the checks, on Debian's newest kernels or on your own")
-    run.add_argument(
-        "--kernel",
-        action="append",
-        default=[],
-        metavar="SPEC",
-        help="an image, a build directory, .deb files joined by commas, or debian:VERSION (again for more)",
+    making = argparse.ArgumentParser(add_help=False)
+    making.add_argument(
+        "--arch", action="append", default=[], metavar="ARCH", help="x86_64 or arm64, where it is open (again for both)"
     )
+    making.add_argument(
+        "--profile", action="append", default=[], metavar="P",
+        help="what a tree is built with besides: storage, network, debug, kunit (again for more)",
+    )  # fmt: skip
+    making.add_argument(
+        "--fragment", action="append", default=[], type=Path, metavar="FILE", help="a Kconfig fragment for a tree"
+    )
+
+    run = verbs.add_parser(
+        "run", parents=[common, making], help="the checks, on Debian's newest kernels or on your own"
+    )
+    run.add_argument(
+        "--kernel", action="append", default=[], metavar="SPEC",
+        help="an image, a build directory, .deb files joined by commas, debian:VERSION, or a tree (again for more)",
+    )  # fmt: skip
     run.add_argument("--expect", action="append", default=[], metavar="ERA", help="judge as none, rootfs, isolated")
-    run.add_argument("--arch", metavar="ARCH", help="x86_64 or arm64, where SPEC leaves it open")
     run.add_argument("--check", action="append", default=[], metavar="ID", help="only this check (again for more)")
     run.add_argument("--guest-timeout", type=float, default=120.0, metavar="S", help="seconds for a boot or a check")
     run.add_argument("--accel", choices=("auto", "kvm", "tcg"), default="auto", help="what guests run under")
@@ -48,15 +58,20 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON (schema in README.md)")
     run.add_argument("--junit", type=Path, metavar="FILE", help="write the results as JUnit XML")
 
+    build = verbs.add_parser("build", parents=[common, making], help="a kernel for the checks, from a source tree")
+    build.add_argument("tree", metavar="TREE", help="a directory, DIRECTORY@REVISION, a .tar.xz, or debian:VERSION")
+    build.add_argument(
+        "--check", action="append", default=[], metavar="ID", help="for only this check (again for more)"
+    )
+
     verbs.add_parser(
         "test", parents=[common], help="this project's own tests, real boots included; other words are pytest's"
     )
 
     shell = verbs.add_parser(
-        "shell", parents=[common], help="a shell on a kernel, or one command, or a script on stdin"
+        "shell", parents=[common, making], help="a shell on a kernel, or one command, or a script on stdin"
     )
     shell.add_argument("--kernel", action="append", required=True, metavar="SPEC", help="as for run, but one")
-    shell.add_argument("--arch", metavar="ARCH", help="x86_64 or arm64, where SPEC leaves it open")
     shell.add_argument("--accel", choices=("auto", "kvm", "tcg"), default="auto", help="what the guest runs under")
     shell.add_argument("--append", action="append", default=[], metavar="WORDS", help="more kernel parameters")
     shell.add_argument("--memory", type=int, metavar="MB", help="of the guest (default: as for checks)")
@@ -89,7 +104,7 @@ def main(args: argparse.Namespace) -> int:
         import logging  # noqa: PLC0415
 
         logging.basicConfig(level=logging.DEBUG, format="%(relativeCreated)7.0f %(name)s: %(message)s")
-    return {"run": _run, "test": _test, "shell": _shell, "doctor": _doctor}[args.verb](args)
+    return {"run": _run, "build": _build, "test": _test, "shell": _shell, "doctor": _doctor}[args.verb](args)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -99,6 +114,12 @@ def _run(args: argparse.Namespace) -> int:
     from harness import runner  # noqa: PLC0415
 
     return runner.run(args)
+
+
+def _build(args: argparse.Namespace) -> int:
+    from harness import runner  # noqa: PLC0415
+
+    return runner.build(args)
 
 
 def _test(args: argparse.Namespace) -> int:

@@ -77,8 +77,8 @@ def refusal(
         old or f"{tree.spec} cannot be configured as it is wanted: {missed[0].symbol}",
         cause="\n         ".join(lines),
         log=make.log,
-        hint="leave out what wants it (--check, --profile, --config)" if unknown
-        else "add what it depends on in a fragment of yours (--config), or leave out what wants it",
+        hint="leave out what wants it (--check, --profile, --fragment)" if unknown
+        else "add what it depends on in a fragment of yours (--fragment), or leave out what wants it",
     )  # fmt: skip
 
 

@@ -33,6 +33,8 @@ ERAS: dict[str, tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]] = {
 }
 #: Flavour and the word of it in a package's name.
 FLAVOURS = {"cloud": "-cloud", "full": ""}
+#: What passes for a flavour, and is the source tree that Debian builds them from: one for all architectures.
+SOURCE = "source"
 #: Seconds after which the lists of packages are fetched again.
 FRESH = 24 * 3600.0
 #: Seconds after which lists that could not be fetched are tried again, though older ones have what is wanted.
@@ -48,6 +50,7 @@ KERNEL = re.compile(
     r"linux-(?P<kind>binary-unsigned|binary|image|modules|base)-(?P<release>\d[\w.+~]*(?:-\d+)?(?:-rc\d+)?"
     r"(?P<flavour>-cloud)?-(?:amd64|arm64))(?P<unsigned>-unsigned)?"
 )
+SOURCES = re.compile(r"linux-source-\d+\.\d+")
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,13 @@ def candidates(packages: Iterable[Package], flavour: str) -> list[Candidate]:
     Since 6.19 a kernel is split: linux-binary-R is the image, linux-modules-R the modules, linux-base-R the config, and
     linux-image-R an empty package that depends on them. Before, linux-image-R is all of it.
     """
+    if flavour == SOURCE:
+        trees = [one for one in packages if SOURCES.fullmatch(one.name)]
+        sources = [
+            Candidate(f"{one.name}-{one.version}", one.version.rpartition("-")[0], (one,), modules=True)
+            for one in trees
+        ]
+        return sorted(sources, key=lambda candidate: candidate.key)
     parts: dict[str, dict[str, Package]] = {}
     for package in packages:
         match = KERNEL.fullmatch(package.name)
@@ -120,8 +130,9 @@ def check(words: str, flavour: str) -> None:
         raise RequestError(
             f"debian:{words} is neither a version nor an era", hint=f"debian:7.3, for example, or {', '.join(ERAS)}"
         )
-    if flavour not in FLAVOURS:
-        raise RequestError(f"Debian's kernel flavour {flavour!r} is unknown", hint=f"one of: {', '.join(FLAVOURS)}")
+    if flavour not in (*FLAVOURS, SOURCE):
+        known = ", ".join((*FLAVOURS, SOURCE))
+        raise RequestError(f"Debian's kernel flavour {flavour!r} is unknown", hint=f"one of: {known}")
 
 
 def newest(words: str, arch: Arch, flavour: str, deadline: Deadline) -> Candidate:
@@ -185,8 +196,9 @@ class Search:
             self.failure = failure
             log.debug("%s", failure)
         # After a failure there may still be lists: older ones, or those of other suites.
-        pattern = rf"^linux-(binary|image|modules|base)-.*[0-9].*-{self.arch.debian}(-unsigned)?$"
-        kernels = [one for one in self.apt.search(pattern, self.deadline) if KERNEL.fullmatch(one.name)]
+        pattern = rf"^linux-((binary|image|modules|base)-.*[0-9].*-{self.arch.debian}(-unsigned)?|source-[0-9.]+)$"
+        listed = self.apt.search(pattern, self.deadline)
+        kernels = [one for one in listed if KERNEL.fullmatch(one.name) or SOURCES.fullmatch(one.name)]
         with cache.writing(self.index):
             partial = self.index.with_suffix(".new")
             partial.write_text(json.dumps(kernels))
@@ -241,7 +253,8 @@ class Search:
 def unpacked(arch: Arch, flavour: str) -> list[Candidate]:
     """The kernels that earlier runs left in the cache."""
     packages: list[Package] = []
-    for manifest in cache.directory("debian").glob(f"*-{arch.debian}/{MANIFEST}"):
+    which = "linux-source-*" if flavour == SOURCE else f"*-{arch.debian}"
+    for manifest in cache.directory("debian").glob(f"{which}/{MANIFEST}"):
         packages += starmap(Package, json.loads(manifest.read_text()))
     return candidates(packages, flavour)
 

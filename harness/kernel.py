@@ -5,17 +5,22 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness import cache, debian, image
+from harness import build, cache, debian, image, kconfig, tree
 from harness.arch import ARCHES, Arch
+from harness.build import Order
 from harness.deadline import Deadline
 from harness.errors import HostError, RequestError
 
 DEBIAN = "debian:"
-SPECS = "a SPEC is a bzImage, Image, vmlinuz or vmlinux, a build directory, .deb files (a.deb,b.deb), or debian:VERSION"
+TREES = "a TREE is a directory, DIRECTORY@REVISION, a .tar.xz, or debian:VERSION"
+SPECS = (
+    "a SPEC is a bzImage, Image, vmlinuz or vmlinux, a build directory, .deb files (a.deb,b.deb), debian:VERSION, "
+    "or a source tree: a directory, DIRECTORY@REVISION, a .tar.xz, debian:VERSION:source"
+)
 #: Where packages put their images: Debian since 6.19, others and `make bindeb-pkg`.
 IMAGES = ("usr/lib/modules/*/vmlinuz*", "lib/modules/*/vmlinuz*", "boot/vmlinuz-*", "boot/vmlinux-*")
 #: Where modules are, below the root of a package or of a host.
@@ -37,11 +42,13 @@ class Kernel:
     release: str
     modules: Path | None
     config: Mapping[str, str] | None = field(hash=False, repr=False)
+    #: What it was built from, for one that was built here: the commit or the tree object, shortened.
+    source: str = ""
 
     @property
     def name(self) -> str:
         """A short label; it does not say the architecture."""
-        return self.release.removesuffix(f"-{self.arch.debian}")
+        return "-".join(part for part in (self.release.removesuffix(f"-{self.arch.debian}"), self.source) if part)
 
     @property
     def label(self) -> str:
@@ -63,7 +70,15 @@ class DebianSpec:
     flavour: str
 
 
-Spec = DebianSpec | tuple[Path, ...]
+@dataclass(frozen=True)
+class TreeSpec:
+    """What has to be built first. ``source``: of Debian's, as DebianSpec; else ``spec`` says where the tree is."""
+
+    spec: str
+    source: str = ""
+
+
+Spec = DebianSpec | TreeSpec | tuple[Path, ...]
 
 
 def parse_spec(spec: str) -> Spec:
@@ -74,11 +89,15 @@ def parse_spec(spec: str) -> Spec:
             raise RequestError(f"{spec} has too many colons", hint="debian:VERSION or debian:VERSION:full")
         wanted = DebianSpec(words, rest[0] if rest else "cloud")
         debian.check(wanted.words, wanted.flavour)
-        return wanted
+        return TreeSpec(spec, wanted.words) if wanted.flavour == debian.SOURCE else wanted
     if not spec:
         raise RequestError("an empty SPEC names no kernel", hint=SPECS)
-    if Path(spec).expanduser().exists():
-        return (Path(spec).expanduser(),)
+    path = Path(spec).expanduser()
+    if path.exists():
+        built = any((path / arch.image).is_file() for arch in ARCHES)
+        return TreeSpec(spec) if tree.is_tree(path) and not built else (path,)
+    if tree.split(spec)[1]:
+        return TreeSpec(spec)
     paths = tuple(Path(part).expanduser() for part in spec.split(",") if part)
     if len(paths) > 1 and any(path.suffix != ".deb" for path in paths):
         raise RequestError(f"{spec} does not exist, nor is it a list of .deb files", hint=SPECS)
@@ -88,20 +107,51 @@ def parse_spec(spec: str) -> Spec:
     return paths
 
 
-def resolve(spec: str, arch: Arch | None, deadline: Deadline) -> list[Kernel]:
-    """The kernels that ``spec`` means: one, or one an architecture for debian: when ``arch`` is None.
+def parse_tree(spec: str) -> TreeSpec:
+    """The tree that ``spec`` asks for, though it may have an image in it. Raises RequestError if there is none."""
+    if spec.startswith(DEBIAN):
+        wanted = parse_spec(spec)
+        if isinstance(wanted, TreeSpec):
+            return wanted
+    if not spec or not tree.split(spec)[0].exists():
+        raise RequestError(f"{spec or 'an empty TREE'} does not exist", hint=TREES)
+    return TreeSpec(spec)
 
-    Raises RequestError if it is no kernel or one for another architecture than ``arch``; HostError if it cannot be
-    fetched or unpacked.
+
+def resolve(spec: str, arches: Sequence[Arch], deadline: Deadline, order: Order | None = None) -> list[Kernel]:
+    """The kernels that ``spec`` means: of debian: and of a tree one for each of ``arches``, else one for one of them.
+
+    Where there are none, it is both architectures of debian:, and for a tree that of $ARCH or the host's own. A tree
+    is built as ``order`` says. Raises RequestError if it is no kernel or one for another architecture; BuildError;
+    HostError if it cannot be fetched, unpacked or built.
     """
     wanted = parse_spec(spec)
     if isinstance(wanted, DebianSpec):
-        return [from_debian(spec, wanted, each, deadline) for each in ([arch] if arch else ARCHES)]
+        return [from_debian(spec, wanted, each, deadline) for each in arches or ARCHES]
+    if isinstance(wanted, TreeSpec):
+        return from_tree(wanted, arches, deadline, order or Order())
+    arch = arches[0] if len(arches) == 1 else None
     if wanted[0].suffix == ".deb" and wanted[0].is_file():
         return [from_debs(spec, wanted, arch, deadline)]
     if wanted[0].is_dir():
         return [from_directory(spec, wanted[0].absolute(), arch, deadline)]
     return [from_image(spec, wanted[0].absolute(), arch, deadline)]
+
+
+def from_tree(wanted: TreeSpec, arches: Sequence[Arch], deadline: Deadline, order: Order) -> list[Kernel]:
+    """The kernels built from a tree. Raises RequestError, BuildError, HostError."""
+    if wanted.source:
+        release = debian.fetch(wanted.source, build.default_arch({}), debian.SOURCE, deadline)
+        (archive,) = release.glob("usr/src/linux-source-*.tar.xz")
+        seen = replace(tree.snapshot(str(archive), deadline), spec=wanted.spec)
+    else:
+        seen = tree.snapshot(wanted.spec, deadline)
+    found = []
+    for built in build.ordered(seen, arches or [build.default_arch()], order, deadline):
+        kernel = from_image(wanted.spec, built.image, None, deadline)
+        modules = first(place for place in built.place.glob("lib/modules/*") if (place / "kernel").is_dir())
+        found.append(replace(kernel, modules=modules, source=seen.short))
+    return found
 
 
 def from_debian(spec: str, wanted: DebianSpec, arch: Arch, deadline: Deadline) -> Kernel:
@@ -150,7 +200,7 @@ def from_directory(spec: str, directory: Path, arch: Arch | None, deadline: Dead
     if (directory / "Kbuild").is_file() and (directory / "Makefile").is_file():
         raise RequestError(
             f"{directory} is a kernel source tree without a built image",
-            hint=f"building trees is not supported yet: build it and give the image ({targets})",
+            hint=f"to build it: nullfs-harness build {directory}",
         )
     if (directory / ".config").is_file():
         raise RequestError(f"{directory} is a build directory without an image", hint=f"build {targets} there first")
@@ -244,4 +294,4 @@ def parse_config(path: Path) -> dict[str, str]:
         text = path.read_text(errors="replace")
     except OSError as error:
         raise RequestError(f"{path} cannot be read", cause=error.strerror or str(error)) from error
-    return {name: value.strip('"') for name, value in re.findall(r"^(CONFIG_\w+)=(.*)$", text, re.MULTILINE)}
+    return {name: value.strip('"') for name, value in kconfig.parse(text).items() if value != "n"}

@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+import sys
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness import console, resources, trial
+from harness import console, report, resources, trial
 from harness.checks import BROKEN, Check, Verdict
 from harness.errors import HarnessError, RequestError
 from harness.guest import Guest
@@ -41,7 +42,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("nullfs-harness", "checks on real kernels")
     group.addoption("--kernel", action="append", default=[], metavar="SPEC", help="a kernel to check (see README.md)")
     group.addoption("--expect", action="append", default=[], metavar="ERA", help="judge it as none, rootfs or isolated")
-    group.addoption("--arch", metavar="ARCH", help="the architecture, where SPEC leaves it open")
+    group.addoption("--arch", action="append", default=[], metavar="ARCH", help="the architecture, where it is open")
+    group.addoption("--profile", action="append", default=[], metavar="P", help="what a tree is built with besides")
+    group.addoption("--fragment", action="append", default=[], metavar="FILE", help="a Kconfig fragment for a tree")
     group.addoption("--check", action="append", default=[], metavar="ID", help="only this check")
     group.addoption("--guest-timeout", type=float, default=120.0, metavar="S", help="seconds for a boot or a check")
     group.addoption("--accel", choices=("auto", "kvm", "tcg"), default="auto", help="what guests run under")
@@ -74,6 +77,10 @@ def pytest_configure(config: pytest.Config) -> None:
         guests=option.guests,
         evidence=_evidence(config),
         checks=option.check,
+        profiles=option.profile,
+        fragments=[config.invocation_params.dir / name for name in option.fragment],
+        say=_say(config),
+        watch=report.tenths(_say(config)),
         paths=[config.invocation_params.dir / word.partition("::")[0] for word in config.args],
     )
     stack = ExitStack()
@@ -86,6 +93,17 @@ def pytest_configure(config: pytest.Config) -> None:
         pytest.exit(f"error: {error}", returncode=error.exit_status)
     if not _in_turn(config):
         config.stash[_SESSION].begin()
+
+
+def _say(config: pytest.Config) -> Callable[[str], None]:
+    """What is worth a line before pytest itself says something: a kernel is being built."""
+
+    def say(line: str) -> None:
+        capture = config.pluginmanager.get_plugin("capturemanager")
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
+            print(line, file=sys.stderr, flush=True)
+
+    return say
 
 
 def _in_turn(config: pytest.Config) -> bool:
@@ -144,7 +162,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
     for item in kept:
-        if (check := checks.get(item)) and check.expected(_column(item).expect) is Verdict.FAIL:
+        check = checks.get(item)
+        if check and (lacks := check.lacks(_column(item).kernel.config)):
+            item.add_marker(pytest.mark.skip(reason=f"this kernel lacks {', '.join(lacks)}"))
+        elif check and check.expected(_column(item).expect) is Verdict.FAIL:
             reason = f"due before {check.since}; a pass would not discriminate: it proves nothing about {check.id}"
             item.add_marker(pytest.mark.xfail(reason=reason, raises=BROKEN, strict=True))
 
@@ -174,7 +195,7 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
 def _plain(item: pytest.Function) -> bool:
     """Whether a check asks pytest for nothing but a guest, and so can be done ahead of its turn, in another thread."""
     asked, given = list(signature(item.obj).parameters), set(item.fixturenames)
-    return asked == ["guest"] and given <= {"guest", "column", "request"}
+    return asked == ["guest"] and not item.get_closest_marker("skip") and given <= {"guest", "column", "request"}
 
 
 @pytest.fixture

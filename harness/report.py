@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from harness import process
+from harness.kernel import Kernel
+from harness.make import Progress, Watch
 from harness.results import KernelFacts, Result, Run
 
 # Slow to import, and not needed before the last check is done, if at all.
@@ -27,6 +30,28 @@ _CELLS = {
     "indiscriminate": ("PASSES?", "bold red"),
     "warn": ("WARN", "bold red"),
 }
+
+
+def tenths(say: Callable[[str], None]) -> Watch:
+    """Says how far a build is, whenever another tenth of it is done; where its end is not known, every 50 objects."""
+    said = -1
+
+    def watch(far: Progress) -> None:
+        nonlocal said
+        now = far.done // 50 if far.planned is None else far.done * 10 // far.planned
+        if now != said and (now or said < 0):
+            said = now
+            say(f"  {far}")
+
+    return watch
+
+
+def built(kernel: Kernel) -> str:
+    """Where a kernel is, and what to do with it."""
+    words = process.pasteable(["python3", "-m", "harness", "run", "--kernel", kernel.image])
+    lines = [f"{kernel.release} for {kernel.arch.name}, of {kernel.source}: {kernel.image}"]
+    lines += [f"  beside it: {', '.join(sorted(path.name for path in kernel.image.parent.iterdir()))}"]
+    return "\n".join([*lines, f"  check it:  {words}"])
 
 
 def cell(result: Result) -> str:

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import plugin, resources
+from harness import arch, debian, kernel, plugin, resources, session
 from harness import report as rendering
+from harness.build import Order
 from harness.cache import writing
+from harness.deadline import Deadline
 from harness.errors import EXIT_CHECK_FAILED, EXIT_HOST, EXIT_OK, HostError, RequestError
 from harness.results import Run
 from harness.session import Request, Session, opened
@@ -91,6 +93,7 @@ class Reporter:
 
 def run(args: argparse.Namespace) -> int:
     """The checks on ``args.kernel``, or on Debian's newest kernels. Returns the exit status."""
+    screen = _screen()
     kernels = args.kernel or [spec for spec, _ in DEFAULT]
     expect = args.expect or ([] if args.kernel else [era for _, era in DEFAULT])
     for target in (args.json, args.junit):
@@ -100,6 +103,10 @@ def run(args: argparse.Namespace) -> int:
         kernels=kernels,
         expect=expect,
         arch=args.arch,
+        profiles=args.profile,
+        fragments=args.fragment,
+        say=say,
+        watch=screen.building if screen else rendering.tenths(say),
         timeout=args.guest_timeout,
         accel=args.accel,
         fork=not args.no_fork,
@@ -107,7 +114,6 @@ def run(args: argparse.Namespace) -> int:
         evidence=args.evidence,
         checks=args.check,
     )
-    screen = _screen()
     say("getting kernels: " + ", ".join(kernels))
     results, status = _checked(request, screen)
     if args.both_ways and status in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
@@ -195,6 +201,30 @@ def _status(results: Run, status: int) -> int:
     if results.differences or any(result.verdict != "error" for result in results.failed):
         return EXIT_CHECK_FAILED
     return EXIT_HOST if results.failed else EXIT_OK
+
+
+def build(args: argparse.Namespace) -> int:
+    """The kernels of ``args.tree`` for the checks. Returns the exit status. Raises RequestError, BuildError, HostError.
+
+    A tree is always built here, also one with an image in it; debian:VERSION is Debian's source.
+    """
+    spec = args.tree
+    if spec.startswith(kernel.DEBIAN) and not spec.endswith(f":{debian.SOURCE}"):
+        spec += f":{debian.SOURCE}"
+    arches = [arch.by_name(name) for name in dict.fromkeys(args.arch)]
+    every = session.needs()
+    if unknown := set(args.check) - every.keys():
+        raise RequestError(f"no check {', '.join(sorted(unknown))}", hint=f"there are: {', '.join(every)}")
+    needs = {name: every[name] for name in args.check or every}
+    screen = _screen()
+    watch = screen.building if screen else rendering.tenths(say)
+    order = Order(args.profile, needs, args.fragment, say, watch)
+    say(f"looking at {spec}")
+    with screen.waiting("looking at the tree") if screen else nullcontext():
+        wanted = kernel.parse_tree(spec)
+        for each in kernel.from_tree(wanted, arches, Deadline.after(session.FETCH), order):
+            say(rendering.built(each))
+    return EXIT_OK
 
 
 def test(words: list[str]) -> int:

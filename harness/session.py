@@ -18,13 +18,15 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from harness import __version__, arch, cache, checks, kernel, modules, qemu, resources, trial
+from harness import __version__, arch, cache, checks, kconfig, kernel, modules, qemu, resources, trial
+from harness.build import Order
 from harness.checks import BROKEN, Check, Declared, Era, Verdict
 from harness.deadline import Deadline
 from harness.errors import HostError, RequestError
 from harness.guest import Guest
 from harness.kernel import Kernel
 from harness.lab import Lab
+from harness.make import Watch
 from harness.pool import Pool, room
 from harness.results import KernelFacts, Result, Run
 from harness.trial import Outcome
@@ -43,7 +45,7 @@ class Request:
 
     kernels: Sequence[str]
     expect: Sequence[str] = ()
-    arch: str | None = None
+    arch: Sequence[str] = ()
     timeout: float = 120.0
     accel: str = "auto"
     fork: bool = True
@@ -54,6 +56,12 @@ class Request:
     checks: Sequence[str] = ()
     #: Where they are: test files and directories of them; none: the project's own.
     paths: Sequence[Path] = ()
+    #: For kernels that have to be built: what is wanted of them beside what the checks need.
+    profiles: Sequence[str] = ()
+    fragments: Sequence[Path] = ()
+    #: Told what goes on before there are kernels, and how far a build is.
+    say: Callable[[str], None] = lambda _: None
+    watch: Watch | None = None
 
 
 @dataclass(frozen=True)
@@ -153,14 +161,16 @@ class Session:
 
     def repeat(self, check: Check, column: Column) -> str:
         """The command that runs just this check on just this kernel."""
-        words = ["python3", "-m", "harness", "run", "--kernel", column.kernel.spec]
+        # Not the tree that it was built from: for just this check another kernel would be built.
+        spec = str(column.kernel.image) if column.kernel.source else column.kernel.spec
+        words = ["python3", "-m", "harness", "run", "--kernel", spec]
         words += ["--arch", column.kernel.arch.name, "--expect", str(column.expect), "--check", check.id]
         return shlex.join(words)
 
 
 def columns(request: Request, deadline: Deadline) -> list[Column]:
     """The kernels that ``request`` names. Raises RequestError, HostError."""
-    wanted = arch.by_name(request.arch) if request.arch else None
+    wanted = list(dict.fromkeys(arch.by_name(name) for name in request.arch))
     if request.guests is not None and request.guests < 1:
         raise RequestError(f"{request.guests} is no number of guests", hint="leave --guests away for what fits")
     if len(request.expect) not in (0, 1, len(request.kernels)):
@@ -173,10 +183,12 @@ def columns(request: Request, deadline: Deadline) -> list[Column]:
         expect *= len(request.kernels)
     for word in expect:
         _era(word, (0, 0))  # a wrong word is found before anything is fetched
+    kconfig.check_profiles(request.profiles)
+    order = Order(request.profiles, needs(asked(request)), request.fragments, request.say, request.watch)
     found = [
         Column(found, _era(word, found.version))
         for spec, word in zip(request.kernels, expect, strict=True)
-        for found in kernel.resolve(spec, wanted, deadline)
+        for found in kernel.resolve(spec, wanted, deadline, order)
     ]
     labels = [column.kernel.label for column in found]
     if twice := next((label for label in labels if labels.count(label) > 1), None):
@@ -187,6 +199,12 @@ def columns(request: Request, deadline: Deadline) -> list[Column]:
 def asked(request: Request) -> list[Declared]:
     """What the checks of ``request`` need, as far as that is known before pytest collects them. Raises RequestError."""
     return checks.declared(request.paths or [resources.directory("tests/kernel")], request.checks)
+
+
+def needs(asking: Sequence[Declared] | None = None) -> dict[str, tuple[str, ...]]:
+    """The Kconfig symbols that each of those checks needs, by its id; of all there are if none are given."""
+    every = [resources.directory("tests/kernel")]
+    return {check.id: check.needs for check in (checks.declared(every) if asking is None else asking)}
 
 
 def _era(word: str, version: tuple[int, int]) -> Era:

@@ -21,8 +21,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from harness import accel, agent, apt, arch, cache, initramfs, kernel, process, qemu, resources
+from harness import accel, agent, apt, arch, cache, initramfs, kernel, process, qemu, resources, session
 from harness.arch import ARCHES, Arch
+from harness.build import Order
 from harness.deadline import Deadline
 from harness.errors import EXIT_OK, GuestCrash, HostError, RequestError
 from harness.kernel import DebianSpec, Kernel
@@ -52,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
     if len(args.kernel) > 1:
         raise RequestError(f"a shell runs on one kernel, and these are {len(args.kernel)}", hint="give --kernel once")
     deadline = Deadline.after(FETCH)
-    subject = _kernel(args.kernel[0], arch.by_name(args.arch) if args.arch else None, deadline)
+    order = Order(args.profile, session.needs(), args.fragment, say)
+    subject = _kernel(args.kernel[0], [arch.by_name(name) for name in args.arch], order, deadline)
     chosen = accel.known(subject.arch, args.accel) or accel.Accel("tcg", "KVM has not been tried")
     append = shlex.split(" ".join(args.append))
     memory = qemu.MEMORY if args.memory is None else args.memory
@@ -78,11 +80,11 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _kernel(spec: str, wanted: Arch | None, deadline: Deadline) -> Kernel:
-    if wanted is None and isinstance(kernel.parse_spec(spec), DebianSpec):
+def _kernel(spec: str, arches: Sequence[Arch], order: Order, deadline: Deadline) -> Kernel:
+    if len(arches) > 1 or (not arches and isinstance(kernel.parse_spec(spec), DebianSpec)):
         names = " or ".join(f"--arch {each.name}" for each in ARCHES)
         raise RequestError(f"{spec} is a kernel for each architecture, and a shell runs on one", hint=names)
-    return kernel.resolve(spec, wanted, deadline)[0]
+    return kernel.resolve(spec, arches, deadline, order)[0]
 
 
 def image(where: Arch, command: bytes | None, deadline: Deadline) -> bytes:

@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from harness import make
+
 
 class Screen:
     """A line at the bottom of a terminal that says how far it is."""
@@ -20,7 +22,12 @@ class Screen:
 
     def waiting(self, what: str) -> AbstractContextManager[object]:
         """Show that something goes on while the block lasts."""
-        return self.console.status(what)
+        self.status = self.console.status(what)
+        return self.status
+
+    def building(self, far: make.Progress) -> None:
+        """Show in that block how far a build is."""
+        self.status.update(f"building: {far}")
 
     def start(self, total: int) -> None:
         """Now it is known how much there is to do."""

@@ -53,6 +53,11 @@ class Tree:
         """What has its objects."""
         return Repository(self.home / "repository")
 
+    @property
+    def short(self) -> str:
+        """What names it on one word: the commit, if it is one, else its content."""
+        return self.described if re.fullmatch(r"[0-9a-f]{12}", self.described) else self.oid[:12]
+
     def read(self, path: str, deadline: Deadline) -> str:
         """The text of one of its files. Raises GitError, HostError."""
         return self.repository.git("cat-file", "blob", f"{self.oid}:{path}", deadline=deadline)

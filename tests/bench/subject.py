@@ -124,7 +124,7 @@ class Target:
 
 def targets(specs: Sequence[str], only: str | None, scratch: Path, repeats: int) -> list[Target]:
     """The kernels that are to be measured, fetched where they have to be. Raises RequestError, HostError."""
-    wanted = arch.by_name(only) if only else None
+    wanted = [arch.by_name(only)] if only else []
     found: list[Target] = []
     for spec in specs:
         for each in kernel.resolve(spec, wanted, Deadline.after(FETCH)):

@@ -18,7 +18,7 @@ from harness.deadline import Deadline
 
 
 def newest(arch: Arch) -> Path:
-    return kernel.resolve("debian:isolated", arch, Deadline.after(600))[0].image
+    return kernel.resolve("debian:isolated", [arch], Deadline.after(600))[0].image
 
 
 @pytest.fixture(scope="session")

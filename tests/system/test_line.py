@@ -34,7 +34,7 @@ GATE = "/unpack/fifo"
 
 @pytest.fixture(scope="module")
 def subject(image: Path) -> Kernel:
-    return kernel.resolve(str(image), ARM64, Deadline.after(60))[0]
+    return kernel.resolve(str(image), [ARM64], Deadline.after(60))[0]
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_forks_are_not_each_other(lab: Lab, subject: Kernel) -> None:
 def test_a_host_that_reads_late(warm: Path, x86_image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An emulated 8250 that cannot get rid of its bytes drops them; so there is room for all of them."""
     monkeypatch.setenv(cache.VARIABLE, str(warm))
-    subject = kernel.resolve(str(x86_image), X86_64, Deadline.after(60))[0]
+    subject = kernel.resolve(str(x86_image), [X86_64], Deadline.after(60))[0]
     body = pattern(40_000)
     with Lab(tmp_path, 120.0, "tcg") as made, made.guest(subject, "late") as guest:
         line = guest.machine.console.child_fd

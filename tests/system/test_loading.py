@@ -94,7 +94,7 @@ def test_a_kernel_loads_its_modules_as_they_are(program: Program, image: Path) -
 @pytest.fixture
 def copied(image: Path, tmp_path: Path) -> Kernel:
     """The same kernel with just the modules that btrfs needs, and a configuration by which it unpacks none itself."""
-    [real] = kernel.resolve(str(image), ARM64, SOON)
+    [real] = kernel.resolve(str(image), [ARM64], SOON)
     assert real.modules is not None
     copy = tmp_path / "lib/modules" / real.release
     for module in modules.closure(real, ["btrfs"], SOON):
@@ -104,7 +104,7 @@ def copied(image: Path, tmp_path: Path) -> Kernel:
     shutil.copy(image, copy / "vmlinuz")
     config = (real.modules / "config").read_text()
     (copy / "config").write_text(config.replace("CONFIG_MODULE_DECOMPRESS=y\n", ""))
-    [found] = kernel.resolve(str(copy / "vmlinuz"), ARM64, SOON)
+    [found] = kernel.resolve(str(copy / "vmlinuz"), [ARM64], SOON)
     return found
 
 

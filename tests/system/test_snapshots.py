@@ -230,7 +230,7 @@ def dice(task: Task) -> bytes:
 def test_forks_differ_where_they_must(cold: Program, image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two of the same snapshot, at the same time: today's clock in both, and nothing else that they share."""
     monkeypatch.setenv(cache.VARIABLE, str(cold.cache))
-    subject = kernel.resolve(str(image), ARM64, Deadline.after(60))[0]
+    subject = kernel.resolve(str(image), [ARM64], Deadline.after(60))[0]
     with Lab(cold.directory / "evidence", 120.0, "tcg") as lab:
         lab.boot(subject)
         before = time.time()
@@ -254,7 +254,7 @@ def test_a_fork_can_still_reset(
 ) -> None:
     """QEMU is not given the kernel again, by which it decides on arm64 how the guest calls its firmware."""
     monkeypatch.setenv(cache.VARIABLE, str(warm))
-    (subject,) = kernel.resolve(str(request.getfixturevalue(machine)), None, Deadline.after(60))
+    (subject,) = kernel.resolve(str(request.getfixturevalue(machine)), [], Deadline.after(60))
     with Lab(tmp_path, 120.0, "tcg") as lab, lab.guest(subject, "reset") as guest:
         with pytest.raises(GuestCrash):
             guest.call("reboot", 0xFEE1DEAD, 672274793, 0x01234567, 0)  # linux/reboot.h: RESTART

@@ -212,7 +212,7 @@ def test_what_was_found_is_kept_until_a_file_changes(tmp_path: Path, own_cache: 
 @pytest.mark.boots
 @pytest.mark.parametrize("arch", ARCHES, ids=lambda arch: arch.name)
 def test_debians_modules(arch: Arch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    [cloud] = kernel.resolve("debian:isolated", arch, SOON)
+    [cloud] = kernel.resolve("debian:isolated", [arch], SOON)
     base = agent.image(arch, SOON)
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path))
     shutil.copytree(base.parents[1] / "initramfs", tmp_path / "initramfs")
