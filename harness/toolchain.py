@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which compiler makes a kernel for an architecture, and what the kernel's make is told of it. Standard library only.
+
+The variables mean what they mean to the kernel's Makefile: Documentation/kbuild/kbuild.rst and llvm.rst.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness import process
+from harness.arch import ARCHES, Arch
+from harness.deadline import Deadline
+from harness.errors import HostError, RequestError
+
+#: What the kernel's Makefile calls of each kind, the compiler and the linker first.
+TOOLS = {
+    "gcc": ("gcc", "ld", "ar", "nm", "objcopy", "objdump", "readelf", "strip"),
+    "clang": ("clang", "ld.lld", "llvm-ar", "llvm-nm", "llvm-objcopy", "llvm-objdump", "llvm-readelf", "llvm-strip"),
+}
+#: The word that scripts/min-tool-version.sh of a kernel tree has for the version of each kind's compiler and linker.
+MINIMA = {"gcc": ("gcc", "binutils"), "clang": ("llvm", "llvm")}
+SCRIPT = "scripts/min-tool-version.sh"
+INSTALL = "apt-get install --no-install-recommends"
+
+Version = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The programs of one kind, for ``arch``, whose names differ by a prefix and a suffix only."""
+
+    arch: Arch = field(hash=False)
+    kind: str
+    prefix: str = ""
+    suffix: str = ""
+
+    def name(self, tool: str) -> str:
+        """What the program is called, as the kernel's Makefile puts it together."""
+        return f"{self.prefix}{tool}{self.suffix}"
+
+    @property
+    def compiler(self) -> str:
+        """The name of the compiler."""
+        return self.name(TOOLS[self.kind][0])
+
+    @property
+    def linker(self) -> str:
+        """The name of the linker."""
+        return self.name(TOOLS[self.kind][1])
+
+    @property
+    def cc(self) -> tuple[str, ...]:
+        """The command that compiles and links C for ``arch``."""
+        words = tuple(self.compiler.split())  # CROSS_COMPILE="ccache aarch64-linux-gnu-" is known to work
+        if self.kind == "gcc":
+            return words
+        return (*words, f"--target={self.arch.cross.rstrip('-')}", f"--ld-path={self.linker}")
+
+    @property
+    def make(self) -> dict[str, str]:
+        """The variables for make's command line. An empty one overrides what make would take from the environment."""
+        chosen = {"CROSS_COMPILE": self.prefix} if self.kind == "gcc" else {"LLVM": self.prefix or self.suffix or "1"}
+        return {"ARCH": self.arch.name} | chosen
+
+    def missing(self) -> list[str]:
+        """The programs of the kernel's Makefile that this host lacks."""
+        names = [self.name(tool) for tool in TOOLS[self.kind]]
+        return [name for name in names if shutil.which(name.split()[-1]) is None]
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    """What compiles a kernel for ``arch``.
+
+    ``kind`` is gcc or clang, ``cc`` the command that compiles and links C for ``arch``, ``make`` the variables for
+    make's command line. ``version`` is the first line of ``--version`` of the compiler and of the linker: it belongs
+    to the key of a build. ``numbers`` are the two as numbers, (12, 2, 0) and (2, 40); empty if there is none to see.
+    """
+
+    arch: Arch = field(hash=False)
+    kind: str
+    cc: tuple[str, ...]
+    make: Mapping[str, str] = field(hash=False)
+    version: str
+    numbers: tuple[Version, Version]
+
+
+def choose(
+    arch: Arch, deadline: Deadline, environ: Mapping[str, str] = os.environ, *, several: bool = False
+) -> Toolchain:
+    """What the variables LLVM and CROSS_COMPILE of ``environ`` ask for, else what there is: gcc before clang.
+
+    With ``several`` architectures to build for, a CROSS_COMPILE for another one of them is no contradiction.
+    Programs are looked for in our own $PATH. Raises RequestError if what is asked for is not there or not for
+    ``arch``, HostError if there is nothing.
+    """
+    programs = _asked(arch, deadline, environ, several=several) or next(found(arch, deadline), None)
+    if programs is None:
+        raise HostError(f"no compiler for a kernel of {arch.name}", hint=f"{INSTALL} {package(arch)}")
+    return described(programs, deadline)
+
+
+def _asked(arch: Arch, deadline: Deadline, environ: Mapping[str, str], *, several: bool) -> Programs | None:
+    """What ``environ`` asks for; None if it leaves the choice to us."""
+    if value := environ.get("LLVM", ""):
+        return _llvm(arch, value)
+    prefix = environ.get("CROSS_COMPILE", "")
+    if not prefix:
+        return None
+    programs = Programs(arch, "gcc", prefix)
+    if missing := programs.missing():
+        known = next((other.cross_package for other in ARCHES if prefix == other.cross), package(arch))
+        hint = f"{INSTALL} {known}, or unset CROSS_COMPILE: then one is chosen"
+        raise RequestError(f"{missing[0]} is not installed", cause=f"CROSS_COMPILE={prefix}", hint=hint)
+    target = _target(programs, deadline)
+    machine = target.partition("-")[0]
+    if machine == arch.qemu:
+        return programs
+    if several and any(machine == other.qemu for other in ARCHES):
+        return None
+    raise RequestError(
+        f"the compiler {programs.compiler} is for {target or 'no machine that it names'}, not for {arch.name}",
+        cause=f"CROSS_COMPILE={prefix}",
+        hint=f"CROSS_COMPILE={arch.cross}, or unset it: then one is chosen",
+    )
+
+
+def _llvm(arch: Arch, value: str) -> Programs:
+    """The programs of LLVM=``value``: 1, a suffix that begins with a dash, or a directory that ends with a slash."""
+    if value.endswith("/"):
+        programs = Programs(arch, "clang", prefix=value)
+    elif value.startswith("-"):
+        programs = Programs(arch, "clang", suffix=value)
+    elif value == "1":
+        programs = Programs(arch, "clang")
+    else:
+        hint = "LLVM=1, LLVM=-19 (a suffix) or LLVM=/path/ (with the slash): Documentation/kbuild/llvm.rst"
+        raise RequestError(f"LLVM={value} means nothing to a kernel's Makefile", hint=hint)
+    if missing := programs.missing():
+        names = " ".join(f"{name}{programs.suffix}" for name in ("clang", "lld", "llvm"))
+        hint = f"see what is in {value}" if programs.prefix else f"{INSTALL} {names}"
+        raise RequestError(f"{', '.join(missing)}: not installed", cause=f"LLVM={value}", hint=hint)
+    return programs
+
+
+def found(arch: Arch, deadline: Deadline, kinds: tuple[str, ...] = tuple(TOOLS)) -> Iterator[Programs]:
+    """Whatever this host has for a kernel of ``arch``, whole, best first; the environment is not asked."""
+    if "gcc" in kinds:
+        for programs in (Programs(arch, "gcc"), Programs(arch, "gcc", prefix=arch.cross)):
+            if not programs.missing() and _target(programs, deadline).partition("-")[0] == arch.qemu:
+                yield programs
+    if "clang" in kinds:
+        for suffix in ("", *_suffixes()):
+            programs = Programs(arch, "clang", suffix=suffix)
+            if not programs.missing():
+                yield programs
+
+
+def _suffixes() -> list[str]:
+    """-19, -16: the versions in the names of the clangs there are, the newest first."""
+    names = (path.name for place in os.get_exec_path() for path in Path(place).glob("clang-*"))
+    numbers = {int(name.removeprefix("clang-")) for name in names if re.fullmatch(r"clang-\d+", name)}
+    return [f"-{number}" for number in sorted(numbers, reverse=True)]
+
+
+def described(programs: Programs, deadline: Deadline) -> Toolchain:
+    """The toolchain that ``programs`` are, with their versions. Raises HostError."""
+    lines = [_version_line(name, deadline) for name in (programs.compiler, programs.linker)]
+    numbers = (_number(lines[0]), _number(lines[1]))
+    return Toolchain(programs.arch, programs.kind, programs.cc, programs.make, "\n".join(lines), numbers)
+
+
+def _target(programs: Programs, deadline: Deadline) -> str:
+    """What the compiler compiles for, as aarch64-linux-gnu; empty if it does not say."""
+    return process.run([*programs.cc, "-dumpmachine"], deadline).stdout.strip()
+
+
+def _version_line(name: str, deadline: Deadline) -> str:
+    return process.run([*name.split(), "--version"], deadline).stdout.partition("\n")[0]
+
+
+def _number(line: str) -> Version:
+    """The version in a line as `gcc (Debian 12.2.0-14) 12.2.0`; what is in parentheses is somebody's package."""
+    versions = re.findall(r"\d+(?:\.\d+)+", re.sub(r"\([^)]*\)", "", line))
+    return _parsed(versions[-1]) if versions else ()
+
+
+def _parsed(text: str) -> Version:
+    return tuple(int(part) for part in text.split("."))
+
+
+def _dotted(version: Version) -> str:
+    return ".".join(str(part) for part in version)
+
+
+def package(arch: Arch) -> str:
+    """Debian's package with a gcc for ``arch`` on this host."""
+    return "gcc" if platform.machine() == arch.qemu else arch.cross_package
+
+
+def minimum(source: Path, tool: str, arch: Arch, deadline: Deadline) -> Version:
+    """The oldest ``tool`` (gcc, llvm, binutils) that the tree ``source`` takes; empty if the tree does not say.
+
+    Before 5.9 a tree had no such script, and each has only the tools of its day.
+    """
+    script = source / SCRIPT
+    if not script.is_file():
+        return ()
+    # As the Makefile sets it: the name of the directory below arch/.
+    env = os.environ | {"ARCH": arch.name, "SRCARCH": Path(arch.image).parts[1]}
+    done = process.run(["sh", script, tool], deadline, env=env)
+    text = done.stdout.strip()
+    return _parsed(text) if done.returncode == 0 and re.fullmatch(r"\d+(\.\d+)*", text) else ()
+
+
+def check(chosen: Toolchain, source: Path, deadline: Deadline) -> None:
+    """Raise HostError if the tree ``source`` wants a newer compiler or linker than ``chosen``."""
+    for tool, number, line in zip(MINIMA[chosen.kind], chosen.numbers, chosen.version.splitlines(), strict=True):
+        wanted = minimum(source, tool, chosen.arch, deadline)
+        if number and number < wanted:
+            raise HostError(
+                f"{line} is too old for this tree: version {_dotted(number)}, and {_dotted(wanted)} is wanted",
+                cause=f"{source / SCRIPT} {tool}",
+                hint=f"install a newer {tool}, and name it: CROSS_COMPILE=prefix-, LLVM=-19 or LLVM=/path/",
+            )
