@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness import cache, initramfs, modules, process, resources
+from harness import cache, initramfs, modules, process, resources, toolchain
 from harness.arch import Arch
 from harness.deadline import Deadline
 from harness.errors import HostError
@@ -23,21 +22,6 @@ FLAGS = (
 )
 #: Not every target has these; they only make the program smaller.
 OPTIONAL = ("-fcf-protection=none",)
-
-
-def compiler(arch: Arch, deadline: Deadline) -> list[str]:
-    """The command that compiles for ``arch``. Raises HostError naming the package that has one."""
-    for candidate in ("gcc", f"{arch.cross}gcc"):
-        if shutil.which(candidate):
-            target = process.run([candidate, "-dumpmachine"], deadline).stdout
-            if target.split("-", 1)[0] == arch.qemu:
-                return [candidate]
-    if shutil.which("clang") and shutil.which("ld.lld"):
-        return ["clang", f"--target={arch.cross.rstrip('-')}", "-fuse-ld=lld"]
-    raise HostError(
-        f"no C compiler for {arch.name}, which the guest's agent needs",
-        hint=f"apt-get install --no-install-recommends {arch.cross_package}",
-    )
 
 
 def key(arch: Arch) -> str:
@@ -60,7 +44,7 @@ def build(arch: Arch, deadline: Deadline) -> Path:
             return final
         with cache.writing(scratch):
             (scratch / "syscalls.h").write_text(resources.render("initramfs", "syscalls.h.j2", arch=arch))
-        command = compiler(arch, deadline)
+        command = toolchain.compiler(arch, deadline)
         flags = [flag for flag in FLAGS if flag not in OPTIONAL or _knows(command, flag, deadline)]
         made = scratch / "agent"
         argv: list[str | Path] = [*command, *flags, "-I", scratch, "-I", sources, sources / "agent.c", "-o", made]
@@ -72,7 +56,7 @@ def build(arch: Arch, deadline: Deadline) -> Path:
         return cache.publish(made, final)
 
 
-def _knows(command: list[str], flag: str, deadline: Deadline) -> bool:
+def _knows(command: tuple[str, ...], flag: str, deadline: Deadline) -> bool:
     argv = [*command, "-Werror", flag, "-fsyntax-only", "-x", "c", "/dev/null"]
     return process.run(argv, deadline).returncode == 0
 

@@ -25,17 +25,18 @@ from harness.venv import Stamp, Venv
 PIP_SECONDS = 900.0
 
 
-def prepare(argv: list[str], verb: str, *, needed: bool, install: bool) -> None:
+def prepare(argv: list[str], verb: str, *, needed: bool, install: bool, build: bool = False) -> None:
     """Make sure that ``argv`` can run. Does not return if the venv's python is to run it: that takes over.
 
-    Only if ``needed`` is what is missing provided, Debian's packages only if ``install`` allows it;
-    raises HostError if that cannot be. Else the python there is will do, or a .venv that is ready.
+    Only if ``needed`` is what is missing provided (with ``build``, also what a kernel is built with), Debian's packages
+    only if ``install`` allows it; raises HostError if that cannot be. Else the python there is will do, or a .venv that
+    is ready.
     """
     extras = venv.EXTRAS.get(verb, frozenset())
     ours = venv.here()
     stay = ours.needless(extras)
     if needed:
-        packages.provide(packages.lacks(venv=not stay and not reusable(ours)), allowed=install)
+        packages.provide(packages.lacks(venv=not stay and not reusable(ours), build=build), allowed=install)
         if not stay:
             make(ours, extras)
     if not stay and ours.ready(extras):

@@ -98,6 +98,21 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return args
 
 
+def builds(args: argparse.Namespace) -> bool:
+    """Whether a kernel will be built from its source: then this host needs more than to run one."""
+    if args.verb in ("build", "test"):
+        return True
+    asked = getattr(args, "kernel", None) or []
+    return any(is_source(spec) for spec in ([asked] if isinstance(asked, str) else asked))
+
+
+def is_source(spec: str) -> bool:
+    """Whether ``spec`` looks like a kernel's source: a tree, a tarball of one, or Debian's."""
+    top = Path(spec).expanduser()
+    tree = (top / "Kbuild").is_file() and (top / "Makefile").is_file()  # a build directory has a Makefile only
+    return tree or spec.endswith(".tar.xz") or (spec.startswith("debian:") and spec.endswith(":source"))
+
+
 def main(args: argparse.Namespace) -> int:
     """Do what was asked for and return the exit status. Raises HarnessError."""
     if args.debug:

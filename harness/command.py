@@ -30,8 +30,8 @@ def main(words: list[str]) -> int:
     try:
         # Parsed before anything is installed: a wrong word, like --help, costs nothing.
         args = cli.parse(words)
-        verb = args.verb or ""
-        bootstrap.prepare(words, verb, needed=verb in cli.NEEDS_HOST, install=not getattr(args, "no_install", False))
+        verb, install = args.verb or "", not getattr(args, "no_install", False)
+        bootstrap.prepare(words, verb, needed=verb in cli.NEEDS_HOST, install=install, build=cli.builds(args))
         status = cli.main(args)
     except KeyboardInterrupt:
         status = 128 + signal.SIGINT

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import platform
 import re
 import shutil
 import signal
@@ -17,13 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from harness import cache, process
-from harness.arch import ARCHES, Arch
+from harness import cache, process, toolchain
+from harness.arch import ARCHES
 from harness.deadline import Deadline
 from harness.errors import HostError
 
 #: A line of a log that tells what went wrong, unlike pip's "subprocess-exited-with-error".
 ERROR = re.compile(r"connection broken by|^(E|ERROR|error):(?! subprocess-exited)|^\w*(Error|Exception)\b")
+#: Seconds to ask the compilers what they are for; each takes some milliseconds.
+LOOK_SECONDS = 20.0
+#: What building a kernel calls besides compilers, of what a small Debian has not.
+BUILD: dict[str, str] = {"make": "make", "flex": "flex", "bison": "bison", "bc": "bc"}
+HEADERS: dict[str, str] = {"stdio.h": "libc6-dev", "libelf.h": "libelf-dev"}
 #: Seconds that apt may take on a slow line.
 APT_SECONDS = 1800.0
 #: Seconds for apt to come to a safe end once it is asked to stop.
@@ -35,30 +39,34 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def lacks(*, venv: bool) -> dict[str, str]:
+def lacks(*, venv: bool, build: bool = False) -> dict[str, str]:
     """The programs this host lacks, each with Debian's package that has it.
 
-    They are what boots both architectures and compiles their agent; with ``venv``, what makes a venv too.
+    They are what boots both architectures and compiles their agent; with ``venv``, what makes a venv too, and with
+    ``build``, what a kernel is built with.
     """
     found = {f"qemu-system-{arch.qemu}": arch.qemu_package for arch in ARCHES}
     found = {program: package for program, package in found.items() if shutil.which(program) is None}
+    deadline = Deadline.after(LOOK_SECONDS)
     for arch in ARCHES:
-        if not has_compiler(arch):
-            native = platform.machine() == arch.qemu
-            found |= {"gcc": "gcc"} if native else {f"{arch.cross}gcc": arch.cross_package}
+        if not toolchain.compiles(arch, deadline, whole=build):
+            found |= toolchain.lacks(arch)
+    if build:
+        found |= {program: package for program, package in BUILD.items() if shutil.which(program) is None}
+        found |= {header: package for header, package in HEADERS.items() if not has_header(header, deadline)}
     # Debian's python3 comes with venv, but without the ensurepip that fills one.
     if venv and importlib.util.find_spec("ensurepip") is None:
         found["python3 -m ensurepip"] = "python3-venv"
     return found
 
 
-def has_compiler(arch: Arch) -> bool:
-    """Whether a compiler for ``arch`` is there: a cross gcc, a native one, or clang with the linker it needs."""
-    if shutil.which(f"{arch.cross}gcc") or (shutil.which("clang") and shutil.which("ld.lld")):
-        return True
-    if shutil.which("gcc") is None:
-        return False
-    return process.run(["gcc", "-dumpmachine"], Deadline.after(10)).stdout.startswith(f"{arch.qemu}-")
+def has_header(name: str, deadline: Deadline) -> bool:
+    """Whether the host's compiler finds ``name``, so that programs that run here can be made with it."""
+    for compiler in ("gcc", "clang"):
+        if shutil.which(compiler):
+            argv = [compiler, "-fsyntax-only", "-include", name, "-x", "c", os.devnull]
+            return process.run(argv, deadline).returncode == 0
+    return False
 
 
 def provide(missing: Mapping[str, str], *, allowed: bool) -> None:
@@ -83,7 +91,7 @@ def provide(missing: Mapping[str, str], *, allowed: bool) -> None:
         if status != 0:
             raise HostError(f"apt-get could not install {' '.join(packages)}", cause=cause, log=log, hint=command)
     importlib.invalidate_caches()
-    if left := missing.keys() & lacks(venv=True):
+    if left := missing.keys() & lacks(venv=True, build=True):
         raise HostError(f"still missing after the installation: {', '.join(sorted(left))}", hint="is it in $PATH?")
 
 

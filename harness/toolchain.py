@@ -6,6 +6,7 @@ The variables mean what they mean to the kernel's Makefile: Documentation/kbuild
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import re
@@ -24,9 +25,13 @@ TOOLS = {
     "gcc": ("gcc", "ld", "ar", "nm", "objcopy", "objdump", "readelf", "strip"),
     "clang": ("clang", "ld.lld", "llvm-ar", "llvm-nm", "llvm-objcopy", "llvm-objdump", "llvm-readelf", "llvm-strip"),
 }
+#: What of them compiles and links one program: gcc knows where its own linker is.
+LINKING = {"gcc": ("gcc",), "clang": ("clang", "ld.lld")}
 #: The word that scripts/min-tool-version.sh of a kernel tree has for the version of each kind's compiler and linker.
 MINIMA = {"gcc": ("gcc", "binutils"), "clang": ("llvm", "llvm")}
 SCRIPT = "scripts/min-tool-version.sh"
+#: Seconds that apt-cache may take: two, where it keeps nothing, as in a container.
+APT_SECONDS = 60.0
 INSTALL = "apt-get install --no-install-recommends"
 
 Version = tuple[int, ...]
@@ -69,10 +74,16 @@ class Programs:
         chosen = {"CROSS_COMPILE": self.prefix} if self.kind == "gcc" else {"LLVM": self.prefix or self.suffix or "1"}
         return {"ARCH": self.arch.name} | chosen
 
-    def missing(self) -> list[str]:
-        """The programs of the kernel's Makefile that this host lacks."""
-        names = [self.name(tool) for tool in TOOLS[self.kind]]
-        return [name for name in names if shutil.which(name.split()[-1]) is None]
+    def missing(self, *, whole: bool = True) -> list[str]:
+        """What this host lacks to build a kernel; if not ``whole``, to compile and link one program."""
+        names = [self.name(tool) for tool in (TOOLS if whole else LINKING)[self.kind]]
+        # What runs on the host is made by gcc, whatever CROSS_COMPILE says, or by the clang of LLVM.
+        names += ["gcc"] if whole and self.kind == "gcc" and self.prefix else []
+        return [name for name in names if not _installed(name)]
+
+
+def _installed(name: str) -> bool:
+    return shutil.which(name.rpartition(" ")[2]) is not None
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,7 @@ def choose(
     """
     programs = _asked(arch, deadline, environ, several=several) or next(found(arch, deadline), None)
     if programs is None:
-        raise HostError(f"no compiler for a kernel of {arch.name}", hint=f"{INSTALL} {package(arch)}")
+        raise HostError(f"no compiler for a kernel of {arch.name}", hint=f"{INSTALL} {_packages(arch)}")
     return described(programs, deadline)
 
 
@@ -116,17 +127,17 @@ def _asked(arch: Arch, deadline: Deadline, environ: Mapping[str, str], *, severa
         return None
     programs = Programs(arch, "gcc", prefix)
     if missing := programs.missing():
-        known = next((other.cross_package for other in ARCHES if prefix == other.cross), package(arch))
+        known = next((other.cross_package for other in ARCHES if prefix == other.cross), _packages(arch))
         hint = f"{INSTALL} {known}, or unset CROSS_COMPILE: then one is chosen"
         raise RequestError(f"{missing[0]} is not installed", cause=f"CROSS_COMPILE={prefix}", hint=hint)
-    target = _target(programs, deadline)
-    machine = target.partition("-")[0]
+    named = target(programs, deadline)
+    machine = named.partition("-")[0]
     if machine == arch.qemu:
         return programs
     if several and any(machine == other.qemu for other in ARCHES):
         return None
     raise RequestError(
-        f"the compiler {programs.compiler} is for {target or 'no machine that it names'}, not for {arch.name}",
+        f"the compiler {programs.compiler} is for {named or 'no machine that it names'}, not for {arch.name}",
         cause=f"CROSS_COMPILE={prefix}",
         hint=f"CROSS_COMPILE={arch.cross}, or unset it: then one is chosen",
     )
@@ -150,17 +161,35 @@ def _llvm(arch: Arch, value: str) -> Programs:
     return programs
 
 
-def found(arch: Arch, deadline: Deadline, kinds: tuple[str, ...] = tuple(TOOLS)) -> Iterator[Programs]:
-    """Whatever this host has for a kernel of ``arch``, whole, best first; the environment is not asked."""
-    if "gcc" in kinds:
-        for programs in (Programs(arch, "gcc"), Programs(arch, "gcc", prefix=arch.cross)):
-            if not programs.missing() and _target(programs, deadline).partition("-")[0] == arch.qemu:
-                yield programs
-    if "clang" in kinds:
-        for suffix in ("", *_suffixes()):
-            programs = Programs(arch, "clang", suffix=suffix)
-            if not programs.missing():
-                yield programs
+def compiler(arch: Arch, deadline: Deadline) -> tuple[str, ...]:
+    """The command that compiles and links a guest's program for ``arch``. Raises HostError naming a package.
+
+    LLVM and CROSS_COMPILE are for the kernel: they are not asked, so that they cannot break a guest's program, which
+    is kept whatever compiler made it.
+    """
+    if programs := next(found(arch, deadline, whole=False), None):
+        return programs.cc
+    raise HostError(
+        f"no C compiler for {arch.name}, which the guest's agent needs", hint=f"{INSTALL} {_packages(arch)}"
+    )
+
+
+def compiles(arch: Arch, deadline: Deadline, *, whole: bool = False) -> bool:
+    """Whether found() finds one. A cross gcc's name is believed if that will do: each start asks, and gcc is slow."""
+    if not whole and _installed(f"{arch.cross}gcc"):
+        return True
+    return next(found(arch, deadline, whole=whole), None) is not None
+
+
+def found(arch: Arch, deadline: Deadline, *, whole: bool = True) -> Iterator[Programs]:
+    """What this host has for ``arch``, best first: see Programs.missing(). The environment is not asked."""
+    for programs in (Programs(arch, "gcc"), Programs(arch, "gcc", prefix=arch.cross)):
+        if not programs.missing(whole=whole) and target(programs, deadline).partition("-")[0] == arch.qemu:
+            yield programs
+    for suffix in ("", *_suffixes()):
+        programs = Programs(arch, "clang", suffix=suffix)
+        if not programs.missing(whole=whole):
+            yield programs
 
 
 def _suffixes() -> list[str]:
@@ -177,7 +206,7 @@ def described(programs: Programs, deadline: Deadline) -> Toolchain:
     return Toolchain(programs.arch, programs.kind, programs.cc, programs.make, "\n".join(lines), numbers)
 
 
-def _target(programs: Programs, deadline: Deadline) -> str:
+def target(programs: Programs, deadline: Deadline) -> str:
     """What the compiler compiles for, as aarch64-linux-gnu; empty if it does not say."""
     return process.run([*programs.cc, "-dumpmachine"], deadline).stdout.strip()
 
@@ -200,9 +229,28 @@ def _dotted(version: Version) -> str:
     return ".".join(str(part) for part in version)
 
 
-def package(arch: Arch) -> str:
-    """Debian's package with a gcc for ``arch`` on this host."""
-    return "gcc" if platform.machine() == arch.qemu else arch.cross_package
+@functools.cache
+def llvm_packages() -> list[str]:
+    """Debian's packages of the newest LLVM there is for this host: the one without a number can be years older."""
+    names: set[str] = set()
+    if shutil.which("apt-cache"):
+        names = set(process.run(["apt-cache", "pkgnames"], Deadline.after(APT_SECONDS)).stdout.split())
+    numbers = [int(name[6:]) for name in names if re.fullmatch(r"clang-\d+", name)]
+    whole = [n for n in numbers if {f"lld-{n}", f"llvm-{n}"} <= names]
+    suffix = f"-{max(whole)}" if whole else ""
+    return [f"{name}{suffix}" for name in ("clang", "lld", "llvm")]
+
+
+def lacks(arch: Arch) -> dict[str, str]:
+    """What a host without a compiler for ``arch`` is to be given, gcc and a cross gcc, each with Debian's package."""
+    native = platform.machine() == arch.qemu
+    wanted = {"gcc": "gcc"} if native else {"gcc": "gcc", f"{arch.cross}gcc": arch.cross_package}
+    # If it is there and will not do, then of another make, or without binutils: the package mends that.
+    return {name: package for name, package in wanted.items() if not _installed(name)} or wanted
+
+
+def _packages(arch: Arch) -> str:
+    return " ".join(lacks(arch).values())
 
 
 def minimum(source: Path, tool: str, arch: Arch, deadline: Deadline) -> Version:
@@ -225,8 +273,9 @@ def check(chosen: Toolchain, source: Path, deadline: Deadline) -> None:
     for tool, number, line in zip(MINIMA[chosen.kind], chosen.numbers, chosen.version.splitlines(), strict=True):
         wanted = minimum(source, tool, chosen.arch, deadline)
         if number and number < wanted:
+            llvm = llvm_packages()
             raise HostError(
-                f"{line} is too old for this tree: version {_dotted(number)}, and {_dotted(wanted)} is wanted",
-                cause=f"{source / SCRIPT} {tool}",
-                hint=f"install a newer {tool}, and name it: CROSS_COMPILE=prefix-, LLVM=-19 or LLVM=/path/",
+                f"{tool} {_dotted(number)} is too old for this tree, which wants {_dotted(wanted)}",
+                cause=f"{source / SCRIPT} {tool}, and {line}",
+                hint=f"{INSTALL} {' '.join(llvm)}, and set LLVM={llvm[0].removeprefix('clang') or '1'}",
             )

@@ -8,7 +8,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from harness import agent, process, qemu, resources
+from harness import agent, process, qemu, resources, toolchain
 from harness.deadline import Deadline
 from harness.initramfs import Archive, Entry
 from harness.kernel import Kernel
@@ -31,7 +31,7 @@ def image(kernel: Kernel, scratch: Path) -> Path:
     made, source = scratch / "restart", Path(__file__).with_name("restart.c")
     (scratch / "syscalls.h").write_text(resources.render("initramfs", "syscalls.h.j2", arch=kernel.arch))
     flags = [flag for flag in agent.FLAGS if flag not in agent.OPTIONAL]
-    argv: list[str | Path] = [*agent.compiler(kernel.arch, deadline), *flags, "-I", scratch]
+    argv: list[str | Path] = [*toolchain.compiler(kernel.arch, deadline), *flags, "-I", scratch]
     argv += ["-I", resources.directory("initramfs"), source, "-o", made]
     done = process.run(argv, deadline, merge=True)
     if done.returncode:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from elftools.elf.elffile import ELFFile
 
-from harness import agent, initramfs
+from harness import agent, initramfs, toolchain
 from harness.arch import ARCHES, Arch
 from harness.deadline import Deadline
 from harness.errors import HostError, RequestError
@@ -100,5 +100,5 @@ def test_without_a_compiler_the_package_is_named(tmp_path: Path, monkeypatch: py
     (tmp_path / "setpriv").symlink_to(shutil.which("setpriv") or "")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(HostError, match="no C compiler for arm64") as caught:
-        agent.compiler(ARCHES[1], Deadline.after(20))
+        toolchain.compiler(ARCHES[1], Deadline.after(20))
     assert "gcc-aarch64-linux-gnu" in caught.value.hint
