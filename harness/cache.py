@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import hashlib
 import os
 import shutil
 import sys
@@ -138,6 +139,13 @@ def sweep(base: Path) -> None:
             alive = False  # killed before it could hold anything
         if not alive:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def file_key(path: Path) -> str:
+    """A word that changes when a file is replaced or written."""
+    status = path.stat()
+    facts = (os.path.realpath(path), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
 def write(final: Path, data: bytes) -> Path:

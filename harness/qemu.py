@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,18 +66,11 @@ def program(arch: Arch) -> str:
 def version(arch: Arch) -> str:
     """What QEMU for ``arch`` calls itself. It is started to say so only once for each binary. Raises HostError."""
     path = Path(program(arch))
-    known = cache.root() / "qemu" / f"{path.name}-{file_key(path)}"
+    known = cache.root() / "qemu" / f"{path.name}-{cache.file_key(path)}"
     if not known.is_file():
         said = process.run([path, "--version"], Deadline.after(ASKING)).stdout.splitlines()
         cache.write(known, (said[0] if said else "").encode())
     return known.read_text(encoding="utf-8")
-
-
-def file_key(path: Path) -> str:
-    """A word that changes when a file is replaced or written."""
-    status = path.stat()
-    facts = (os.path.realpath(path), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
 def arguments(

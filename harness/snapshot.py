@@ -61,7 +61,7 @@ def key(setup: qemu.Setup) -> dict[str, str]:
     facts = {
         "format": str(FORMAT),
         "qemu": qemu.version(setup.arch),
-        "program": qemu.file_key(Path(argv[0])),
+        "program": cache.file_key(Path(argv[0])),
         "machine": " ".join(argv[1:at]),
         "parameters": setup.parameters,
         "kernel": _digest(setup.kernel),
