@@ -211,7 +211,7 @@ def text(strings: bytes, at: int) -> str:
 
 
 def dwarf_members(elf: ELFFile, name: str) -> set[str] | None:
-    """The members of ``struct name``, as the first unit tells that has it whole; None if none of the first UNITS has."""
+    """The members of ``struct name``, by the first unit that has it whole; None if none of the first UNITS has."""
     info = elf.get_dwarf_info(relocate_dwarf_sections=False, follow_links=False)
     for unit in islice(info.iter_CUs(), UNITS):
         for die in unit.get_top_DIE().iter_children():
