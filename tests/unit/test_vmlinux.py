@@ -22,7 +22,6 @@ BANNER = "Linux version 7.3.4-test (me@here) (gcc (Debian 14.2.0) 14.2, ld) #3 S
 VERSION = "7.3.4-test (me@here) #3 SMP Sat Nov 21"
 OBJECTS = "int nullfs_fs_type = 1; int *userspace_init_fs; static int *knullfs;"
 NEW = dict.fromkeys((*vmlinux.SYMBOLS, vmlinux.MEMBER), True)
-OLD = {**dict.fromkeys(NEW, False), "nullfs_fs_type": True}
 #: struct task_struct with the member, without it, and with it where CONFIG_RANDSTRUCT has it.
 TASK = "struct task_struct { int state; void *real_fs; } init_task;"
 TASK_OLD = "struct task_struct { int state; void *fs; } init_task; struct other { int real_fs; } other;"
@@ -247,20 +246,23 @@ def one(path: Path) -> kernel.Kernel:
     return found
 
 
-@pytest.mark.parametrize("image", ["arch/x86/boot/bzImage", "vmlinuz", "bzImage"])
-def test_a_kernel_finds_the_vmlinux_of_its_build(build: Compile, tmp_path: Path, image: str) -> None:
+@pytest.mark.parametrize(
+    ("image", "elf"),
+    [
+        ("arch/x86/boot/bzImage", "vmlinux"),
+        ("arch/x86/boot/bzImage", "arch/x86/boot/vmlinux"),
+        ("boot/vmlinuz-7.3.4-test", "boot/vmlinux-7.3.4-test"),
+        ("bzImage", "vmlinux"),
+    ],
+)
+def test_a_kernel_finds_the_vmlinux_of_its_build(build: Compile, tmp_path: Path, image: str, elf: str) -> None:
     path = bzimage(tmp_path / image)
     assert one(path).claims is None
-    made = build(OBJECTS)
+    made = build(OBJECTS, name=elf)
     assert one(path).elf == made
     assert one(path).claims == vmlinux.read(made)
-    build(OBJECTS, banner=BANNER.replace("#3", "#4"))
+    build(OBJECTS, name=elf, banner=BANNER.replace("#3", "#4"))
     assert one(path).claims is None
-
-
-def test_one_with_the_release_in_its_name(build: Compile, tmp_path: Path) -> None:
-    made = build(OBJECTS, name="boot/vmlinux-7.3.4-test")
-    assert one(bzimage(tmp_path / "boot/vmlinuz-7.3.4-test")).claims == vmlinux.read(made)
 
 
 def test_an_image_that_is_its_own_vmlinux(build: Compile) -> None:
@@ -268,45 +270,6 @@ def test_an_image_that_is_its_own_vmlinux(build: Compile) -> None:
     found = one(made)
     assert found.image == found.boot == found.elf == made
     assert found.claims == vmlinux.read(made)
-
-
-def changed(has: dict[str, bool], **facts: bool | None) -> dict[str, bool | None]:
-    return {**has, **facts}
-
-
-@pytest.mark.parametrize(
-    ("has", "claim", "words"),
-    [
-        (changed(NEW), "isolated", "nullfs_fs_type, userspace_init_fs, knullfs, real_fs"),
-        (
-            changed(NEW, real_fs=None),
-            "isolated",
-            "nullfs_fs_type, userspace_init_fs, knullfs; real_fs unknown: no BTF or DWARF",
-        ),
-        (changed(OLD), "rootfs", "nullfs_fs_type without userspace_init_fs, knullfs, real_fs"),
-        (
-            changed(OLD, nullfs_fs_type=False),
-            "none",
-            "without nullfs_fs_type, userspace_init_fs, knullfs, real_fs",
-        ),
-        (changed(OLD, userspace_init_fs=True), "mixture", "nullfs_fs_type, userspace_init_fs without knullfs, real_fs"),
-        (changed(NEW, real_fs=False), "mixture", "nullfs_fs_type, userspace_init_fs, knullfs without real_fs"),
-        (
-            changed(OLD, nullfs_fs_type=None, userspace_init_fs=None, knullfs=None),
-            "unknown",
-            "without real_fs; nullfs_fs_type, userspace_init_fs, knullfs unknown: no symbol table",
-        ),
-    ],
-)
-def test_what_it_amounts_to(has: dict[str, bool | None], claim: str, words: str) -> None:
-    assert claimed(has) == claim
-    assert vmlinux.Claims("", "", has).words == words
-
-
-def test_what_speaks_against_an_era() -> None:
-    assert Era.ISOLATED.against(NEW) == Era.ROOTFS.against(OLD) == ()
-    assert Era.ISOLATED.against({**NEW, "knullfs": False, "real_fs": None}) == ("no knullfs",)
-    assert Era.ROOTFS.against({**NEW, "real_fs": None}) == ("userspace_init_fs", "knullfs")
 
 
 def test_the_facts_of_a_kernel_in_the_results(build: Compile, tmp_path: Path) -> None:
