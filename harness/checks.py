@@ -15,6 +15,7 @@ import pytest
 from harness.calls import SyscallError
 from harness.channel import TaskGone
 from harness.errors import GuestCrash, GuestError, GuestTimeout, RequestError
+from harness.vmlinux import MEMBER, SYMBOLS
 
 #: The exceptions by which a check says that the kernel does not keep its promise. A kernel that cannot even be
 #: asked (another GuestError) fails too, but is never due to.
@@ -33,8 +34,24 @@ class Era(IntEnum):
         """The era of a mainline release: nullfs came with 7.0, the isolation with 7.3."""
         return cls.ISOLATED if version >= (7, 3) else cls.ROOTFS if version >= (7, 0) else cls.NONE
 
+    @property
+    def has(self) -> frozenset[str]:
+        """What a vmlinux of this era has, of all that vmlinux.Claims tells."""
+        return frozenset(((), SYMBOLS[:1], (*SYMBOLS, MEMBER))[self])
+
+    def against(self, has: Mapping[str, bool | None]) -> tuple[str, ...]:
+        """What is known of a vmlinux and not so in this era: "knullfs", "no knullfs"."""
+        known = {name: there for name, there in has.items() if there is not None}
+        return tuple(name if there else f"no {name}" for name, there in known.items() if there != (name in self.has))
+
     def __str__(self) -> str:
         return self.name.lower()
+
+
+def claimed(has: Mapping[str, bool | None]) -> str:
+    """The only era that a vmlinux can be of, "unknown" if it could be of several, "mixture" if it can be of none."""
+    fits = [str(era) for era in Era if not era.against(has)]
+    return fits[0] if len(fits) == 1 else "unknown" if fits else "mixture"
 
 
 class Verdict(StrEnum):

@@ -7,9 +7,10 @@ import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
-from harness import build, cache, debian, image, kconfig, tree
+from harness import build, cache, debian, image, kconfig, tree, vmlinux
 from harness.arch import ARCHES, Arch
 from harness.build import Order
 from harness.deadline import Deadline
@@ -32,7 +33,8 @@ class Kernel:
     """A kernel to boot. ``image`` is the file the user meant, ``boot`` the one that QEMU's -kernel is given.
 
     ``modules`` is its lib/modules/<release> directory. ``config`` maps CONFIG_X to y, m or a value without quotes;
-    what is not set is not in it. Each is None if it was not found.
+    what is not set is not in it. ``elf`` lies where its vmlinux would be, and may be of another build. Each is None if
+    it was not found.
     """
 
     spec: str
@@ -42,6 +44,7 @@ class Kernel:
     release: str
     modules: Path | None
     config: Mapping[str, str] | None = field(hash=False, repr=False)
+    elf: Path | None = None
     #: What it was built from, for one that was built here: the commit or the tree object, shortened.
     source: str = ""
 
@@ -54,6 +57,18 @@ class Kernel:
     def label(self) -> str:
         """Unlike that of any other kernel in a run: release and architecture."""
         return f"{self.name}-{self.arch.name}"
+
+    @cached_property
+    def claims(self) -> vmlinux.Claims | None:
+        """What the vmlinux of this very build says of itself, None if there is none.
+
+        Raises RequestError if what lies in its place cannot be read.
+        """
+        if self.elf is None:
+            return None
+        claims = vmlinux.read(self.elf)
+        same = self.boot.samefile(self.elf) or (claims.version and claims.version == vmlinux.version(self.boot))
+        return claims if same else None
 
     @property
     def version(self) -> tuple[int, int]:
@@ -225,7 +240,8 @@ def from_image(spec: str, path: Path, arch: Arch | None, deadline: Deadline) -> 
     modules = find_modules(real, facts.release)
     config = find_config(real, facts.arch, facts.release, modules)
     symbols = parse_config(config) if config else None
-    return Kernel(spec, path, boot, facts.arch, facts.release, modules, symbols)
+    elf = path if facts.format == "vmlinux" else find_vmlinux(real, facts.arch, facts.release)
+    return Kernel(spec, path, boot, facts.arch, facts.release, modules, symbols, elf)
 
 
 def unwrapped(path: Path, deadline: Deadline) -> Path:
@@ -271,6 +287,18 @@ def find_modules(path: Path, release: str) -> Path | None:
     return first(place for place in places if (place / "kernel").is_dir())
 
 
+def find_vmlinux(path: Path, arch: Arch, release: str) -> Path | None:
+    """Where the vmlinux of the image at ``path`` would be: at the top of its build directory, or beside it."""
+    places = [top / "vmlinux" for top in build_directory(path, arch)]
+    places += [path.parent / f"vmlinux-{release}", path.parent / "vmlinux"]
+    return first(place for place in places if place.is_file())
+
+
+def build_directory(path: Path, arch: Arch) -> list[Path]:
+    """The top of the build directory that the image at ``path`` lies in, if it does."""
+    return [path.parents[len(Path(arch.image).parts) - 1]] if str(path).endswith(f"/{arch.image}") else []
+
+
 def find_config(path: Path, arch: Arch, release: str, modules: Path | None) -> Path | None:
     """The config of the image at ``path``: beside it, among its modules, or at the top of its build directory."""
     places = [path.parent / f"config-{release}"]
@@ -278,8 +306,7 @@ def find_config(path: Path, arch: Arch, release: str, modules: Path | None) -> P
         places.append(path.parent / "config")
     if modules:
         places.append(modules / "config")
-    if str(path).endswith(f"/{arch.image}"):
-        places.append(path.parents[len(Path(arch.image).parts) - 1] / ".config")
+    places += [top / ".config" for top in build_directory(path, arch)]
     return first(place for place in [*places, path.parent / "config", path.parent / ".config"] if place.is_file())
 
 

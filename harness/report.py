@@ -114,6 +114,10 @@ def closing(run: Run) -> str:
         bad = [result for result in mine if not result.ok]
         said = ", ".join(f"{count} {_CELLS[key][0].rstrip('?')}" for key, count in counts.most_common())
         lines.append(f"{kernel.name} ({kernel.arch}, {kernel.accel or 'not booted'}): {said or 'nothing ran'}.")
+        if kernel.claim:
+            lines.append(f"  claims: {kernel.claim} ({kernel.claim_why})")
+        if kernel.claim_against:
+            lines.append(f"  judged as {kernel.expect}, though its vmlinux has {_and([*kernel.claim_against])}")
         lines += [f"  while booting: {trouble}" for trouble in kernel.boot_troubles]
         for reason, names in _grouped(mine, "skip").items():
             lines.append(f"  skipped {', '.join(names)}: {reason}")

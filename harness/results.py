@@ -30,6 +30,13 @@ class KernelFacts:
     no_snapshot: str = ""
     #: Trouble of the boot itself: "name: line".
     boot_troubles: tuple[str, ...] = ()
+    #: What its vmlinux has of the series, which is no verdict; empty where there is none of the same build.
+    build_id: str = ""
+    #: An era, "mixture" or "unknown".
+    claim: str = ""
+    claim_why: str = ""
+    #: What in it speaks against ``expect``: "no knullfs".
+    claim_against: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

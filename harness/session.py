@@ -17,10 +17,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from harness import __version__, arch, cache, checks, kconfig, kernel, modules, qemu, resources, trial
 from harness.build import Order
-from harness.checks import BROKEN, Check, Declared, Era, Verdict
+from harness.checks import BROKEN, Check, Declared, Era, Verdict, claimed
 from harness.deadline import Deadline
 from harness.errors import HostError, RequestError
 from harness.guest import Guest
@@ -138,6 +139,7 @@ class Session:
             accel_why=accel.why if accel else "",
             no_snapshot=booted.why if booted else "",
             boot_troubles=tuple(f"{seen.name}: {seen.line}" for seen in self.lab.boot_troubles(column.kernel)),
+            **_claim(column),
         )
 
     def record(self, check: Check, column: Column, error: BaseException | None, result: Result) -> Result:
@@ -238,6 +240,22 @@ def opened(request: Request) -> Iterator[Session]:
         session = Session(request, found, lab, Pool(request.guests or room(qemu.MEMORY)))
         stack.callback(session.stop)
         yield session
+
+
+def _claim(column: Column) -> dict[str, Any]:
+    """The fields of KernelFacts that come from the kernel's vmlinux."""
+    try:
+        claims = column.kernel.claims
+    except RequestError as error:  # nobody asked for it, and no verdict depends on it
+        return {"claim": "unknown", "claim_why": error.what}
+    if claims is None:
+        return {}
+    return {
+        "build_id": claims.build_id,
+        "claim": claimed(claims.has),
+        "claim_why": claims.words,
+        "claim_against": column.expect.against(claims.has),
+    }
 
 
 def _durations() -> dict[str, float]:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import kconfig, resources
+from harness import kconfig, resources, vmlinux
 from harness.arch import ARCHES, Arch, by_name
 from harness.calls import SyscallError
-from harness.checks import Check, Declared, Era, Verdict, check, declared
+from harness.checks import Check, Declared, Era, Verdict, check, claimed, declared
 from harness.errors import GuestCrash, GuestError, GuestTimeout, HostError, RequestError
 from harness.series import patch
 
@@ -157,3 +157,47 @@ def test_the_readme_lists_them_all() -> None:
     readme = (resources.directory("tests/kernel").parents[1] / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `([\w-]+)` \| .* \| ([\w-]+/\d+) \| (?:none|rootfs|isolated) \|$", readme, re.MULTILINE)
     assert dict(rows) == patches()
+
+
+#: What a vmlinux of the newest era has, and one of the era before.
+NEW = dict.fromkeys((*vmlinux.SYMBOLS, vmlinux.MEMBER), True)
+OLD = {**dict.fromkeys(NEW, False), "nullfs_fs_type": True}
+
+
+def facts(has: dict[str, bool], **other: bool | None) -> dict[str, bool | None]:
+    return {**has, **other}
+
+
+@pytest.mark.parametrize(
+    ("has", "claim", "words"),
+    [
+        (facts(NEW), "isolated", "nullfs_fs_type, userspace_init_fs, knullfs, real_fs"),
+        (
+            facts(NEW, real_fs=None),
+            "isolated",
+            "nullfs_fs_type, userspace_init_fs, knullfs; real_fs unknown: no BTF or DWARF",
+        ),
+        (facts(OLD), "rootfs", "nullfs_fs_type without userspace_init_fs, knullfs, real_fs"),
+        (
+            facts(OLD, nullfs_fs_type=False),
+            "none",
+            "without nullfs_fs_type, userspace_init_fs, knullfs, real_fs",
+        ),
+        (facts(OLD, userspace_init_fs=True), "mixture", "nullfs_fs_type, userspace_init_fs without knullfs, real_fs"),
+        (facts(NEW, real_fs=False), "mixture", "nullfs_fs_type, userspace_init_fs, knullfs without real_fs"),
+        (
+            facts(OLD, nullfs_fs_type=None, userspace_init_fs=None, knullfs=None),
+            "unknown",
+            "without real_fs; nullfs_fs_type, userspace_init_fs, knullfs unknown: no symbol table",
+        ),
+    ],
+)
+def test_what_it_amounts_to(has: dict[str, bool | None], claim: str, words: str) -> None:
+    assert claimed(has) == claim
+    assert vmlinux.Claims("", "", has).words == words
+
+
+def test_what_speaks_against_an_era() -> None:
+    assert Era.ISOLATED.against(NEW) == Era.ROOTFS.against(OLD) == ()
+    assert Era.ISOLATED.against({**NEW, "knullfs": False, "real_fs": None}) == ("no knullfs",)
+    assert Era.ROOTFS.against({**NEW, "real_fs": None}) == ("userspace_init_fs", "knullfs")

@@ -15,20 +15,9 @@ PACKAGE = Path(__file__).resolve().parents[2] / "harness"
 #: module goes to the lowest layer that its imports allow; a name that has no file yet does no harm.
 LAYERS = (
     ("__init__", "errors", "deadline", "process", "cache", "arch", "resources", "pool"),
-    (
-        "packages",
-        "image",
-        "apt",
-        "debian",
-        "kernel",
-        "kconfig",
-        "series",
-        "tree",
-        "toolchain",
-        "build",
-        "vmlinux",
-        "modules",
-    ),
+    ("packages", "toolchain", "image", "apt", "debian", "kconfig", "series", "vmlinux"),
+    ("git", "tree", "checkout", "make", "configure", "build"),
+    ("kernel", "modules"),
     ("agent", "initramfs"),
     ("console", "protocol", "wire", "channel", "qmp", "qemu", "machine", "accel", "snapshot"),
     ("abi", "calls", "files", "task", "guest", "corefile", "lab"),

@@ -86,6 +86,22 @@ def test_a_check_that_cannot_tell_is_called_that() -> None:
     assert "does not discriminate" in report.closing(run(GOOD, BLUNT))
 
 
+CLAIM = replace(NEW, build_id="c0ffee", claim="mixture", claim_why="x without y", claim_against=("no x", "no y"))
+
+
+def test_a_claim_is_told_beside_the_verdict_and_changes_none() -> None:
+    plain = report.closing(Run([NEW], [GOOD])).splitlines()
+    assert not any("claims" in line or "though" in line for line in plain)
+    said = report.closing(Run([CLAIM], [GOOD])).splitlines()
+    assert [line for line in said if line not in plain] == [
+        "  claims: mixture (x without y)",
+        "  judged as isolated, though its vmlinux has no x and no y",
+    ]
+    assert [line for line in said if line in plain] == plain
+    fitting = replace(CLAIM, claim="isolated", claim_against=())
+    assert "though" not in report.closing(Run([fitting], [GOOD]))
+
+
 def test_a_kernel_on_which_nothing_ran_keeps_no_promise() -> None:
     assert report.verdict(run(GOOD)) == "Nothing ran on 7.2.1 (x86_64)."
 
@@ -127,6 +143,7 @@ def test_junit_counts_and_is_well_formed() -> None:
 
 def test_json_comes_back_as_it_went() -> None:
     results = run(GOOD, BAD, WARN)
+    results.kernels.append(CLAIM)
     assert Run.from_json(results.to_json()) == results
     with pytest.raises(ValueError, match="schema"):
         Run.from_json('{"schema": 99}')
