@@ -52,10 +52,10 @@ def failure(argv: Sequence[str | Path], status: int, output: str) -> FailedError
     return FailedError(f"status {status}: {telling(output)} ({process.pasteable(argv)})")
 
 
-def timed(argv: Sequence[str | Path], cwd: Path = TOP) -> float:
+def timed(argv: Sequence[str | Path], cwd: Path = TOP, env: dict[str, str] | None = None) -> float:
     """Seconds from the start of a program to its end. Raises FailedError if that is not a good one."""
     begun = time.perf_counter()
-    done = process.run(argv, Deadline.after(LIMIT), cwd=cwd, env=environment(), merge=True)
+    done = process.run(argv, Deadline.after(LIMIT), cwd=cwd, env=env or environment(), merge=True)
     seconds = time.perf_counter() - begun
     if done.returncode:
         raise failure(argv, done.returncode, done.stdout)
