@@ -88,9 +88,7 @@ def main() -> int:
         arches = {one.kernel.arch.name: one.kernel.arch for one in found} | {one.arch.name: one.arch for one in trees}
         facts = {
             "machine": host.machine(),
-            "versions": host.versions(
-                {each.arch.name: each.arch for each in [*trees, *(one.kernel for one in found)]}.values()
-            ),
+            "versions": host.versions(arches.values()),
             "kernels": {target.kernel.label: f"{target.kernel.spec}, {target.accel}" for target in found},
             "repeats": args.repeats,
         }
