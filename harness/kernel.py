@@ -128,6 +128,7 @@ def parse_tree(spec: str) -> TreeSpec:
         wanted = parse_spec(spec)
         if isinstance(wanted, TreeSpec):
             return wanted
+        raise RequestError(f"{spec} is a kernel, not a tree", hint=TREES)
     if not spec or not tree.split(spec)[0].exists():
         raise RequestError(f"{spec or 'an empty TREE'} does not exist", hint=TREES)
     return TreeSpec(spec)

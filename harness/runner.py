@@ -209,7 +209,7 @@ def build(args: argparse.Namespace) -> int:
     A tree is always built here, also one with an image in it; debian:VERSION is Debian's source.
     """
     spec = args.tree
-    if spec.startswith(kernel.DEBIAN) and not spec.endswith(f":{debian.SOURCE}"):
+    if spec.startswith(kernel.DEBIAN) and spec.count(":") == 1:
         spec += f":{debian.SOURCE}"
     arches = [arch.by_name(name) for name in dict.fromkeys(args.arch)]
     every = session.needs()
