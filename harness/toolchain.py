@@ -258,12 +258,9 @@ def minimum(source: Path, tool: str, arch: Arch, deadline: Deadline) -> Version:
 
     Before 5.9 a tree had no such script, and each has only the tools of its day.
     """
-    script = source / SCRIPT
-    if not script.is_file():
-        return ()
     # As the Makefile sets it: the name of the directory below arch/.
     env = os.environ | {"ARCH": arch.name, "SRCARCH": Path(arch.image).parts[1]}
-    done = process.run(["sh", script, tool], deadline, env=env)
+    done = process.run(["sh", source / SCRIPT, tool], deadline, env=env)
     text = done.stdout.strip()
     return _parsed(text) if done.returncode == 0 and re.fullmatch(r"\d+(\.\d+)*", text) else ()
 
