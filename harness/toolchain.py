@@ -67,7 +67,7 @@ class Programs:
         if self.kind == "gcc":
             return words
         target, linker = f"--target={self.arch.cross.rstrip('-')}", f"--ld-path={self.linker}"
-        # Else, under -Werror, what is for the linker is an error where nothing is linked, and -no-pie is beside -static.
+        # Under -Werror a linker option where nothing is linked is an error, and so is -no-pie beside -static.
         return (*words, target, linker, "-Wno-unused-command-line-argument")
 
     @property
