@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness import cache, checkout, configure, kconfig, toolchain
+from harness import cache, checkout, configure, kconfig, packages, toolchain
 from harness.arch import Arch, by_name
 from harness.deadline import Deadline
 from harness.errors import HostError
@@ -120,6 +120,7 @@ def ordered(tree: Tree, arches: Sequence[Arch], order: Order, deadline: Deadline
         compiler = plan.toolchain.version.partition("\n")[0]
         built = found(plan)
         if built is None:
+            packages.provide(packages.builders(deadline), allowed=False)
             order.say(f"building {tree.release} ({tree.short}) for {plan.arch.name} with {compiler}")
             built = build(plan, Deadline.after(LIMIT), order.watch)
             order.say(f"built in {built.seconds:.0f} s ({built.cpu:.0f} s of CPU): {built.image}")
@@ -170,7 +171,7 @@ def _build(wanted: Plan, slot: Path, deadline: Deadline, watch: Watch | None) ->
         log.write_text(f"{wanted.tree.spec}: {wanted.tree.oid} for {wanted.arch.name}\n{wanted.toolchain.version}\n")
     _recover(output)
     _keep(slot.glob("build-*"), KEPT_OUTPUTS, output)
-    again = (output / "vmlinux").exists()
+    again, there = (output / "vmlinux").exists(), sum(1 for _ in output.rglob("*.o"))
     with cache.writing(output):
         output.mkdir(exist_ok=True)
         os.utime(output)
@@ -180,10 +181,10 @@ def _build(wanted: Plan, slot: Path, deadline: Deadline, watch: Watch | None) ->
     symbols = sum(value in ("y", "m") for value in config.values())
     target = Path(wanted.arch.image).name
     modules = [target, "modules"] if "m" in config.values() else [target]
-    planned = None if again else round(symbols * _ratio(wanted.arch))
+    planned = None if again else max(1, round(symbols * _ratio(wanted.arch)) - there)
     made = make.run(*modules, deadline=deadline, watch=watch, planned=planned)
     if not again:
-        _remember(wanted.arch, made.objects / symbols)
+        _remember(wanted.arch, (made.objects + there) / symbols)
     facts = {
         "tree": wanted.tree.oid,
         "spec": wanted.tree.spec,

@@ -54,12 +54,17 @@ def lacks(*, venv: bool, build: bool = False) -> dict[str, str]:
         if not toolchain.compiles(arch, deadline, whole=build):
             found |= toolchain.lacks(arch)
     if build:
-        found |= {program: package for program, package in BUILD.items() if shutil.which(program) is None}
-        found |= {header: package for header, package in HEADERS.items() if not has_header(header, deadline)}
+        found |= builders(deadline)
     # Debian's python3 comes with venv, but without the ensurepip that fills one.
     if venv and importlib.util.find_spec("ensurepip") is None:
         found["python3 -m ensurepip"] = "python3-venv"
     return found
+
+
+def builders(deadline: Deadline) -> dict[str, str]:
+    """What this host lacks to build a kernel with any compiler, each with Debian's package."""
+    found = {program: package for program, package in BUILD.items() if shutil.which(program) is None}
+    return found | {header: package for header, package in HEADERS.items() if not has_header(header, deadline)}
 
 
 def has_header(name: str, deadline: Deadline) -> bool:
