@@ -157,18 +157,27 @@ def test_a_command_that_kills_the_guest(shell: Program, image: Path) -> None:
 @pytest.mark.boots
 def test_a_debugger(shell: Program, image: Path) -> None:
     with terminal(shell, "--kernel", image, "--gdb") as child:
+        before = termios.tcgetattr(child.child_fd)
         child.expect(r"the kernel waits for a debugger:\r\n  ([^\r]*)\r\n")
         command = shlex.split(child.match[1])
         assert command[0] == ("gdb" if os.uname().machine == ARM64.qemu else "gdb-multiarch")
         child.expect("without symbols: there is no vmlinux beside")
         path = command[-1].removeprefix("target remote ")
         assert path.startswith(str(shell.cache / "tmp"))
+        assert eventually(lambda: termios.tcgetattr(child.child_fd) != before)  # QEMU has it
+        child.send("\x01c")
+        child.expect(r"\(qemu\) ")
+        child.sendline("info status")
+        child.expect("VM status: ([^\r]*)\r")
+        assert child.match[1] == "paused (prelaunch)"  # a debugger that comes would stop it anyway
+        child.send("\x01c")
         with socket.socket(socket.AF_UNIX) as debugger:
             debugger.settimeout(PATIENCE)
             debugger.connect(path)
             assert ask(debugger, "?")[0] in "TS"  # it is stopped (gdb's manual, Remote Protocol)
             # At its first instruction: pc is where the RAM of QEMU's virt machine begins.
-            assert ask(debugger, "p20") == RAM.to_bytes(8, "little").hex()
+            # The registers are x0 to x30, sp and pc, each 16 digits.
+            assert ask(debugger, "g")[32 * 16 : 33 * 16] == RAM.to_bytes(8, "little").hex()
             debugger.sendall(b"+$c#63")  # go on
             child.expect("# ")
             child.sendline("cat /proc/cmdline")
