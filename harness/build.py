@@ -32,7 +32,7 @@ LIMIT = 4 * 3600.0
 KEPT_KERNELS = 48
 KEPT_OUTPUTS = 8
 #: Objects for each symbol that is set, before a kernel was built here: measured with 7.3's minimal ones.
-OBJECTS = 1.9
+OBJECTS = 1.7
 #: Raised when the same key would stand for another kernel.
 FORMAT = 1
 #: In a build directory: make is at work there, or was killed at it.
@@ -180,7 +180,9 @@ def _build(wanted: Plan, slot: Path, deadline: Deadline, watch: Watch | None) ->
     config = configure.configured(make, wanted.tree, wanted.wanted, deadline)
     symbols = sum(value in ("y", "m") for value in config.values())
     target = Path(wanted.arch.image).name
-    modules = [target, "modules"] if "m" in config.values() else [target]
+    # What nobody asked for, and is a module by default, is not made.
+    modular = any(config.get(wish.symbol) == "m" for wish in wanted.wanted)
+    modules = [target, "modules"] if modular else [target]
     planned = None if again else max(1, round(symbols * _ratio(wanted.arch)) - there)
     made = make.run(*modules, deadline=deadline, watch=watch, planned=planned)
     if not again:

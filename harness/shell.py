@@ -26,7 +26,8 @@ from harness.arch import ARCHES, Arch
 from harness.build import Order
 from harness.deadline import Deadline
 from harness.errors import EXIT_OK, GuestCrash, HostError, RequestError
-from harness.kernel import DebianSpec, Kernel
+from harness.kernel import Kernel
+from harness.spec import DebianSpec, parse_spec
 
 #: Seconds for the download of the kernel and of busybox, and for the agent's compilation.
 FETCH, COMPILING = 1800.0, 120.0
@@ -85,7 +86,7 @@ def say(text: str) -> None:
 
 
 def _kernel(spec: str, arches: Sequence[Arch], order: Order, deadline: Deadline) -> Kernel:
-    if len(arches) > 1 or (not arches and isinstance(kernel.parse_spec(spec), DebianSpec)):
+    if len(arches) > 1 or (not arches and isinstance(parse_spec(spec), DebianSpec)):
         names = " or ".join(f"--arch {each.name}" for each in ARCHES)
         raise RequestError(f"{spec} is a kernel for each architecture, and a shell runs on one", hint=names)
     return kernel.resolve(spec, arches, deadline, order)[0]

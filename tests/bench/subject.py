@@ -17,6 +17,7 @@ from typing import Any
 from harness import arch, cache, kernel, process, qemu
 from harness.deadline import Deadline
 from harness.kernel import Kernel
+from harness.spec import DEBIAN
 
 from . import bare
 from .figures import FailedError
@@ -80,7 +81,7 @@ class Target:
     @property
     def words(self) -> list[str]:
         """The options that choose this kernel, judged by what its release number says, in any directory."""
-        spec = self.kernel.spec if self.kernel.spec.startswith(kernel.DEBIAN) else self.kernel.image
+        spec = self.kernel.spec if self.kernel.spec.startswith(DEBIAN) else self.kernel.image
         return [f"--kernel={spec}", f"--arch={self.kernel.arch.name}", "--expect=auto"]
 
     def suite(self, *more: str) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import agent, cache, cli, initramfs, process, resources
+from harness import agent, cache, cli, process, resources
 from harness.arch import ARCHES
 from harness.deadline import Deadline
 
@@ -47,7 +47,7 @@ def test_a_warm_image_starts_no_process_and_renders_nothing(monkeypatch: pytest.
         raise AssertionError("not on a warm start")
 
     monkeypatch.setattr(process, "spawn", forbidden)
-    monkeypatch.setattr(initramfs, "render", forbidden)
+    monkeypatch.setattr(resources, "render", forbidden)
     assert [agent.image(arch, Deadline.after(120)) for arch in ARCHES] == made
 
 
@@ -82,8 +82,10 @@ def test_what_builds_a_kernel_is_needed_only_where_one_is_built(tmp_path: Path) 
     for path in (tree / "Kbuild", tree / "Makefile", build / "Makefile"):
         path.parent.mkdir(exist_ok=True)
         path.touch()
+    archive = tmp_path / "linux-7.3.tar.xz"
+    archive.touch()
     for spec, builds in (
-        *((str(tree), True), ("linux-7.3.tar.xz", True), ("debian:7.3:source", True)),
+        *((str(tree), True), (str(archive), True), ("debian:7.3:source", True)),
         *((str(build), False), ("debian:7.3", False), ("debian:7.3:full", False), ("no/such", False)),
     ):
         words = ["run", "--kernel", "bzImage", "--kernel", spec]
