@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import toy
 from program import Program
 
 from harness import agent, cache, kernel
@@ -81,6 +82,12 @@ def cold(warm: Path, tmp_path: Path) -> Program:
     for name in ("agent", "initramfs"):
         shutil.copytree(warm / name, subject.cache / name)
     return subject
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A toy kernel tree, as if it had just been unpacked."""
+    return toy.toy(tmp_path / "tree")
 
 
 @pytest.fixture

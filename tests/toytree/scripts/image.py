@@ -17,6 +17,7 @@ def bzimage(kernel: bytes, version: bytes) -> bytes:
     struct.pack_into("<I", data, 0x1F4, len(kernel) // 16)
     struct.pack_into("<4sH6xHB", data, 0x202, b"HdrS", 0x20F, 0x400, 0)
     data[0x211] = 1
+    struct.pack_into("<I", data, 0x22C, 0x7FFFFFFF)  # initrd_addr_max, which QEMU looks at
     struct.pack_into("<H", data, 0x236, 1)
     data[0x600 : 0x600 + len(version)] = version
     return bytes(data) + kernel

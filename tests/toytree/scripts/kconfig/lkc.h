@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* As much of the kernel's Kconfig, under its names, as kconfigs/why.c of the harness asks for. */
+#include <stdbool.h>
+
 typedef enum { no, mod, yes } tristate;
 
 enum expr_type { E_SYMBOL, E_NOT, E_AND, E_OR };
