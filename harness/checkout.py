@@ -83,6 +83,8 @@ def _fill(slot: Path, tree: Tree, deadline: Deadline) -> None:
             index.unlink(missing_ok=True)
             tree.repository.git("read-tree", "--reset", "-u", tree.oid, deadline=deadline, work=source, index=index)
     except GitError as error:
+        # An object may have gone from the user's repository since: then all is read anew the next time.
+        (tree.home / "index").unlink(missing_ok=True)
         raise HostError(f"{tree.spec} could not be checked out in {source}", cause=error.cause) from error
     with cache.writing(slot):
         (slot / "oid").write_text(tree.oid)

@@ -62,6 +62,14 @@ class Repository:
 
     path: Path
 
+    @property
+    def written(self) -> Path:
+        """Where objects are written by a git that does not see those of others.
+
+        It would give them a new date, which is a change of the user's files (git: object-file.c, freshen_loose_object).
+        """
+        return self.path / "written"
+
     def make(self, borrowed: Path | None, deadline: Deadline, form: str = "sha1") -> None:
         """Be there, with the objects of the directory ``borrowed`` at hand. Raises HostError, GitError."""
         if not (self.path / "HEAD").is_file():
@@ -70,11 +78,16 @@ class Repository:
                 run(["init", "--quiet", "--bare", f"--object-format={form}", made], deadline, environment())
                 cache.publish(made, self.path)
         with cache.writing(self.path):
-            (self.path / "objects/info/alternates").write_text(f"{borrowed}\n" if borrowed else "")
+            self.written.mkdir(exist_ok=True)
+            (self.path / "objects/info/alternates").write_text("../written\n" + (f"{borrowed}\n" if borrowed else ""))
 
-    def git(self, *words: str | Path, deadline: Deadline, work: Path | None = None, index: Path | None = None) -> str:
-        """``git WORDS`` on it, with another work tree and index if need be. Raises GitError, HostError."""
+    def git(
+        self, *words: str | Path, deadline: Deadline, work: Path | None = None, index: Path | None = None,
+        objects: Path | None = None,
+    ) -> str:  # fmt: skip
+        """``git WORDS`` on it, with another work tree, index or place of objects. Raises GitError, HostError."""
         variables: dict[str, str | Path] = {"GIT_DIR": self.path}
+        variables |= {"GIT_OBJECT_DIRECTORY": objects} if objects else {}
         # A bare repository has no work tree unless it is told of one.
         variables |= {"GIT_WORK_TREE": work} if work else {}
         variables |= {"GIT_INDEX_FILE": index} if index else {}

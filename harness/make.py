@@ -38,6 +38,8 @@ TOLD = re.compile(
     r"(?:^|: )(?:fatal )?[eE]rror: |^ERROR: |undefined reference to |^\*\*\* |: not found$|: [^:]+\*\*\* "
 )
 WARNED = re.compile(r"^(\S+?:\d+)(?::\d+)?: warning: .*")
+#: What make itself cannot go on from, without a program that failed: a source that is not there.
+STOPPED = re.compile(r"^make(?:\[\d+\])?: \*\*\* (?!\[).*  Stop\.$")
 FAILED = re.compile(r"^make(?:\[\d+\])?: \*\*\* \[(?:.*:\d+: )?(\S+)\] (?:Error \d+|Killed|Terminated)")
 
 
@@ -86,7 +88,7 @@ class Made:
             self.placed = line
         elif not self.target and (failed := FAILED.match(line)):
             self.target = failed[1]
-        elif not self.told and TOLD.search(line) and not line.startswith("make"):
+        elif not self.told and (STOPPED.match(line) or (TOLD.search(line) and not line.startswith("make"))):
             self.told = line
 
     @property

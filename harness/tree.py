@@ -183,12 +183,14 @@ def _added(repository: Repository, work: Path, index: Path, what: list[str], dea
     try:
         unlock(index)
         try:
-            repository.git(*words, deadline=deadline, work=work, index=index)
+            repository.git(*words, deadline=deadline, work=work, index=index, objects=repository.written)
         except GitError:
             # An index that was damaged, or that is one half of a split one: it saves time, and nothing else.
             index.unlink(missing_ok=True)
-            repository.git(*words, deadline=deadline, work=work, index=index)
-        return repository.git("write-tree", deadline=deadline, work=work, index=index).strip()
+            repository.git(*words, deadline=deadline, work=work, index=index, objects=repository.written)
+        # What is borrowed is missing there; the checkout will see whether it is elsewhere.
+        words = ["write-tree", "--missing-ok"]
+        return repository.git(*words, deadline=deadline, work=work, index=index, objects=repository.written).strip()
     except GitError as error:
         raise HostError(f"{work} cannot be read as a tree", cause=error.cause) from error
 

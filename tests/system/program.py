@@ -76,6 +76,10 @@ class Program:
         """``harness run WORDS`` to its end; it may not install anything."""
         return self.end(["-m", "harness", "run", "--no-install", *words], variables)
 
+    def build(self, *words: str | Path, **variables: str) -> Done:
+        """``harness build WORDS`` to its end; it may not install anything."""
+        return self.end(["-m", "harness", "build", "--no-install", *words], variables)
+
     def pytest(self, *words: str | Path, **variables: str) -> Done:
         """Pytest to its end, with the plugin as an installed distribution brings it."""
         return self.end(["-m", "pytest", "-p", "no:cacheprovider", *words], variables)
@@ -89,6 +93,12 @@ class Program:
     def started(self, *words: str | Path, **variables: str) -> Iterator[Running]:
         """``harness run WORDS``, killed when the block is left and it has not ended."""
         with self._started(["-u", "-m", "harness", "run", "--no-install", *words], variables) as running:
+            yield running
+
+    @contextmanager
+    def building(self, *words: str | Path, **variables: str) -> Iterator[Running]:
+        """``harness build WORDS``, killed when the block is left and it has not ended."""
+        with self._started(["-u", "-m", "harness", "build", "--no-install", *words], variables) as running:
             yield running
 
     @contextmanager
