@@ -69,7 +69,7 @@ def test_a_mended_error_is_one_object(builder: Program, tree: Path) -> None:
 
 def test_equal_inputs_give_equal_images(builder: Program, tree: Path) -> None:
     other = Program(builder.directory / "elsewhere/cache", builder.directory)
-    variables = {"KBUILD_BUILD_USER": "me", "KCFLAGS": "-DX", "LOCALVERSION": "-mine", "TZ": "Asia/Tokyo"}
+    variables = {"KBUILD_BUILD_USER": "me", "MAKEFLAGS": "--dry-run", "LOCALVERSION": "-mine", "TZ": "Asia/Tokyo"}
     one, two = built(builder, tree), built(other, toy.toy(builder.directory / "a copy"), **variables)
     assert toy.compiled(two / "build.log") == toy.compiled(one / "build.log")
     assert one.name == two.name
