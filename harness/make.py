@@ -27,8 +27,12 @@ ALWAYS = {
 }
 #: Variables of the user's environment that mean something to make or Kbuild, and not to us.
 FOREIGN = re.compile(
-    r"(MAKE|MFLAGS|KBUILD_|KCONFIG_|INSTALL_|GIT_).*|GNUMAKEFLAGS|K(C|A|CPP|RUST)FLAGS|(HOST|USER)?(CC|LD|AR|C?FLAGS)"
-    r"|ARCH|SUBARCH|CROSS_COMPILE|LLVM|LLVM_IAS|LOCALVERSION|KERNELVERSION|O|M|V|W|C"
+    # A symbol that is not set is no variable of make's: the environment's is taken.
+    r"(CONFIG_|MAKE|MFLAGS|KBUILD_|KCONFIG_|INSTALL_|GIT_).*|GNUMAKEFLAGS|K(C|A|CPP|RUST)FLAGS"
+    r"|(HOST|USER)(CC|CXX|LD|AR|(C|CXX|LD|RUST)FLAGS|LDLIBS)|CC|LD|AR|(C|LD)?FLAGS"
+    r"|ARCH|SUBARCH|SRCARCH|CROSS_COMPILE|LLVM|LLVM_IAS|LOCALVERSION|KERNEL(VERSION|RELEASE)|O|M|MO|V|W|C|CF"
+    # What the kernel's Makefile exports to itself, where it has started us.
+    r"|sub_make_done|srctree|objtree|VPATH"
 )
 #: The lines of Kbuild that stand for a program of several seconds, and what it makes.
 OBJECT = re.compile(r"^  (?:CC|AS)(?: \[M\])? +(\S+)")
