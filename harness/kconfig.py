@@ -86,7 +86,9 @@ def wishes(
         if not symbols:
             raise RequestError(f"the fragment {path} sets no symbol", hint="its lines are CONFIG_NAME=value")
         for symbol, value in symbols.items():
-            if (ours := found.get(symbol)) and ours.value != value and not ours.by.startswith("/"):
+            if (ours := found.get(symbol)) and ours.value == value:
+                continue  # and no later one may take it back
+            if ours and not ours.by.startswith("/"):
                 raise RequestError(
                     f"{path} has {Wish(symbol, value, '').line}, but {ours.by} needs {ours.line}",
                     hint=f"take it out of {path.name}, or leave out what needs it (--check, --profile)",

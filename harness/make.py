@@ -37,9 +37,10 @@ FOREIGN = re.compile(
 #: The lines of Kbuild that stand for a program of several seconds, and what it makes.
 OBJECT = re.compile(r"^  (?:CC|AS)(?: \[M\])? +(\S+)")
 #: What gcc, clang and make's own messages look like; a line that tells of an error without a place comes second.
-PLACED = re.compile(r"^(\S+?:\d+)(?::\d+)?: (?:fatal )?[eE]rror: .*")
+PLACED = re.compile(r"^(\S+?:\d+)(?::\d+)?: (?:fatal |internal compiler )?[eE]rror: .*")
 TOLD = re.compile(
-    r"(?:^|: )(?:fatal )?[eE]rror: |^ERROR: |undefined reference to |^\*\*\* |: not found$|: [^:]+\*\*\* "
+    r"(?:^|: )(?:fatal |internal compiler )?[eE]rror: |^ERROR: |undefined reference to |: syntax error|: not found$"
+    r"|^\*\*\* |: \*\*\* (?!\[|Waiting for|Deleting)"
 )
 WARNED = re.compile(r"^(\S+?:\d+)(?::\d+)?: warning: .*")
 FAILED = re.compile(r"^make(?:\[\d+\])?: \*\*\* \[(?:.*:\d+: )?(\S+)\] (?:Error \d+|Killed|Terminated)")
@@ -90,7 +91,7 @@ class Made:
             self.placed = line
         elif not self.target and (failed := FAILED.match(line)):
             self.target = failed[1]
-        elif not self.told and TOLD.search(line) and not line.startswith("make"):
+        elif not self.told and TOLD.search(line):
             self.told = line
 
     @property
@@ -178,4 +179,4 @@ def progress(done: int, planned: int | None, seconds: float) -> Progress:
     if planned is None:
         return Progress(done, None, None)
     planned = max(planned, done)
-    return Progress(done, planned, seconds / done * (planned - done) if done >= planned / 50 else None)
+    return Progress(done, planned, seconds / done * (planned - done) if done and done >= planned / 50 else None)

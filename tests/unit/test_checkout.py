@@ -146,22 +146,26 @@ def test_a_run_that_is_killed_lets_go(user: Path) -> None:
 
 
 def test_trees_that_nobody_used_for_longest_go(tmp_path: Path, own_cache: Path) -> None:
-    tops = [checkout(tmp_path / f"linux{number}") for number in range(KEPT + 2)]
-    homes = []
-    with holder(str(tops[0])) as (_, held):
-        for number, top in enumerate(tops[1:-1]):
-            slot = place(look(top))
-            homes.append(slot.parents[1])
-            os.utime(homes[-1], (1000 + number, 1000 + number))
-        os.utime(held.parents[1], (1, 1))
-        with cache.locked(soon(), "tree", homes[0].name):  # somebody looks at that one
-            last = place(look(tops[-1])).parents[1]
-        assert {*(own_cache / "trees").iterdir()} == {held.parents[1], *homes, last}
+    first, *tops, last, more = [checkout(tmp_path / f"linux{number}") for number in range(KEPT + 2)]
+    trees = own_cache / "trees"
+
+    def again(top: Path) -> Path:
+        home = look(top).home
+        subprocess.run(["rm", "-r", home], check=True)
+        place(look(top))
+        return home
+
+    with holder(str(first)) as (_, held):
+        homes = [again(top) for top in tops]
+        for age, home in enumerate([held.parents[1], *homes]):
+            os.utime(home, (age, age))
+        there = {held.parents[1], *homes, again(last)}
+        assert {*trees.iterdir()} == there  # there is one too many, and it is in use
+        with cache.locked(soon(), "tree", homes[0].name):
+            assert {*trees.iterdir()} | {again(more)} == {*trees.iterdir()} == there | {look(more).home}
+        again(more)
+        assert {*trees.iterdir()} == (there | {look(more).home}) - {homes[0]}
         assert (held / "source/Makefile").is_file()
-        subprocess.run(["rm", "-r", last], check=True)
-        place(look(tops[-1]))
-        assert {*(own_cache / "trees").iterdir()} == {held.parents[1], *homes[1:], last}
-    subprocess.run(["rm", "-r", last], check=True)
-    place(look(tops[-1]))
+    again(more)
     assert not held.exists()
     assert list((own_cache / "tmp").iterdir()) == []

@@ -304,10 +304,11 @@ def test_a_directory_in_somebodys_repository_is_no_checkout(tmp_path: Path) -> N
 #: What `make` leaves in a tree, and what is of the tree though it looks like it.
 PRODUCTS = """.config .config.old vmlinux vmlinux.o vmlinux.symvers System.map Module.symvers modules.order
 modules.builtin .tmp_vmlinux0 include/config/auto.conf include/config/X include/generated/autoconf.h
-include/generated/uapi/x.h arch/x86/include/generated/asm/x.h arch/x86/include/generated/uapi/asm/y.h arch/x86/boot/bzImage
-arch/x86/boot/.bzImage.cmd init/main.o init/.main.o.cmd init/built-in.a init/x.mod.c init/x.mod init/x.ko
-kernel/bounds.s scripts/kconfig/x.lex.c
-scripts/kconfig/conf scripts/kconfig/.conf.cmd scripts/basic/fixdep scripts/basic/.fixdep.cmd init/.main.o.d"""
+include/generated/uapi/x.h arch/x86/include/generated/asm/x.h
+arch/x86/include/generated/uapi/asm/y.h arch/x86/boot/bzImage arch/x86/boot/.bzImage.cmd init/main.o
+init/.main.o.cmd init/built-in.a init/x.mod.c init/x.mod init/x.ko kernel/bounds.s
+scripts/kconfig/x.lex.c scripts/kconfig/conf scripts/kconfig/.conf.cmd scripts/basic/fixdep
+scripts/basic/.fixdep.cmd init/.main.o.d"""
 SOURCES = """arch/x86/kernel/vmlinux.lds.S arch/x86/boot/compressed/vmlinux.lds.S scripts/kconfig/conf.c scripts/config
 include/config.h scripts/module.lds.S Documentation/x.d kernel/configs/tiny.config lib/.gitignore init/x.S"""
 
