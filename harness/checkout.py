@@ -71,6 +71,7 @@ def _locked(slot: Path, how: int) -> Iterator[bool]:
 def _fill(slot: Path, tree: Tree, deadline: Deadline) -> None:
     source, index = slot / "source", slot / "index"
     with cache.writing(slot):
+        killed = source.exists() and not (slot / "oid").exists()
         source.mkdir(parents=True, exist_ok=True)
         (slot / "oid").unlink(missing_ok=True)
         unlock(index)
@@ -82,19 +83,32 @@ def _fill(slot: Path, tree: Tree, deadline: Deadline) -> None:
             source.mkdir()
             index.unlink(missing_ok=True)
             tree.repository.git("read-tree", "--reset", "-u", tree.oid, deadline=deadline, work=source, index=index)
+        if killed:  # files that the other tree has and this one has not
+            tree.repository.git("clean", "-ffdxq", deadline=deadline, work=source, index=index)
     except GitError as error:
         # An object may have gone from the user's repository since: then all is read anew the next time.
         (tree.home / "index").unlink(missing_ok=True)
-        raise HostError(f"{tree.spec} could not be checked out in {source}", cause=error.cause) from error
+        raise HostError(
+            f"{tree.spec} could not be checked out in {source}",
+            cause=error.cause,
+            hint=f"rm -rf {tree.home}; nothing is lost by it but time",
+        ) from error
     with cache.writing(slot):
         (slot / "oid").write_text(tree.oid)
 
 
 def _sweep(wanted: Path) -> None:
     """Remove the trees that nobody has used for longest, unless somebody does now."""
-    homes = sorted((path for path in wanted.parent.iterdir() if path != wanted), key=lambda path: path.stat().st_mtime)
-    for old in homes[: max(0, len(homes) + 1 - KEPT)]:
-        with ExitStack() as stack:
-            locks = [stack.enter_context(_locked(slot, fcntl.LOCK_EX)) for slot in (old / "slots").glob("[0-9]*[0-9]")]
-            if all(locks):
-                shutil.rmtree(old, ignore_errors=True)
+    with suppress(FileNotFoundError):  # somebody else sweeps, too
+        others = sorted((path for path in wanted.parent.iterdir() if path != wanted), key=_used)
+        for old in others[: max(0, len(others) + 1 - KEPT)]:
+            with ExitStack() as stack, suppress(HostError):
+                stack.enter_context(cache.locked(Deadline.after(0), "tree", old.name))
+                slots = [path for path in (old / "slots").glob("*") if path.is_dir()]
+                if all(stack.enter_context(_locked(slot, fcntl.LOCK_EX)) for slot in slots):
+                    # In one step: what is half removed would be taken for a tree.
+                    old.rename(stack.enter_context(cache.scratch("old")) / old.name)
+
+
+def _used(home: Path) -> float:
+    return home.stat().st_mtime

@@ -18,6 +18,7 @@ from harness.tree import Tree
 BASE = "tinyconfig"
 #: What kconfigs/why.c says, in words.
 WORDS = {
+    "unknown": "no Kconfig file of this architecture has it",
     "prompt": "it cannot be set: other symbols select it",
     "depends": "it depends on {0}",
     "selected": "it is selected by {0}",

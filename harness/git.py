@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,12 @@ SETTINGS = {
     "safe.directory": "*",
     "core.fsmonitor": "false",
     "core.hooksPath": "/dev/null",
+    # In the user's home there may be some without any configuration (gitignore(5), gitattributes(5)).
+    "core.excludesFile": "/dev/null",
+    "core.attributesFile": "/dev/null",
     "core.autocrlf": "false",
+    # The other half of a split index lies where only the user's git looks for it.
+    "core.splitIndex": "false",
     "core.fsync": "none",
     # Most of 1.8 GB is read once or never: 363 MB at once in a few packs cost no more time than loose files.
     "core.compression": "1",
@@ -28,6 +34,12 @@ SETTINGS = {
     "advice.addEmbeddedRepo": "false",
     "advice.detachedHead": "false",
 }
+
+
+#: More changed files than anybody resolves by hand are not looked through for conflicts.
+MANY = 5000
+#: What would have git look at another repository than the one it is in (git(1)); a hook of git's has it all set.
+PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE")
 
 
 class GitError(HarnessError):
@@ -58,16 +70,17 @@ def run(words: list[str | Path], deadline: Deadline, env: Mapping[str, str], cwd
 
 @dataclass(frozen=True)
 class Repository:
-    """A bare repository in the cache. The objects of others are borrowed by way of its alternates, never copied."""
+    """A bare repository in the cache. The objects of others are borrowed by way of its alternates, never copied.
+
+    git writes no object that it has, but it touches the file that has it (git-gc(1)), also where it is borrowed. So
+    objects are written into a directory of their own, from which nothing can be borrowed.
+    """
 
     path: Path
 
     @property
     def written(self) -> Path:
-        """Where objects are written by a git that does not see those of others.
-
-        It would give them a new date, which is a change of the user's files (git: object-file.c, freshen_loose_object).
-        """
+        """Where objects are written."""
         return self.path / "written"
 
     def make(self, borrowed: Path | None, deadline: Deadline, form: str = "sha1") -> None:
@@ -77,21 +90,45 @@ class Repository:
                 made = scratch / "repository"
                 run(["init", "--quiet", "--bare", f"--object-format={form}", made], deadline, environment())
                 cache.publish(made, self.path)
+        lines = [str(path).replace("\\", "\\\\").replace('"', '\\"') for path in (self.written, borrowed) if path]
+        text = "".join(f'"{line}"\n' for line in lines).encode(errors="surrogateescape")
+        alternates = self.path / "objects/info/alternates"
         with cache.writing(self.path):
             self.written.mkdir(exist_ok=True)
-            (self.path / "objects/info/alternates").write_text("../written\n" + (f"{borrowed}\n" if borrowed else ""))
+            if not alternates.is_file() or alternates.read_bytes() != text:  # others may be reading it
+                cache.write(alternates, text)
 
     def git(
         self, *words: str | Path, deadline: Deadline, work: Path | None = None, index: Path | None = None,
-        objects: Path | None = None,
+        writes: bool = False,
     ) -> str:  # fmt: skip
-        """``git WORDS`` on it, with another work tree, index or place of objects. Raises GitError, HostError."""
+        """``git WORDS`` on it, with another work tree and index if need be. Raises GitError, HostError.
+
+        What ``writes`` objects sees only those that were written here.
+        """
         variables: dict[str, str | Path] = {"GIT_DIR": self.path}
         variables |= {"GIT_OBJECT_DIRECTORY": objects} if objects else {}
         # A bare repository has no work tree unless it is told of one.
         variables |= {"GIT_WORK_TREE": work} if work else {}
         variables |= {"GIT_INDEX_FILE": index} if index else {}
+        variables |= {"GIT_OBJECT_DIRECTORY": self.written} if writes else {}
         return run(list(words), deadline, environment(**variables), cwd=work)
+
+    def conflict(self, old: str, new: str, deadline: Deadline) -> str:
+        """The first line of a merge conflict, with file and number, in what differs in ``new``; empty if none is seen.
+
+        Only a file with both ends of one counts. Raises GitError, HostError.
+        """
+        words = ["diff-tree", "-r", "-z", "--name-only", "--no-renames", "--diff-filter=AMT", old, new]
+        names = [name for name in self.git(*words, deadline=deadline).split("\0") if name]
+        if not 0 < len(names) <= MANY:
+            return ""
+        words = ["--literal-pathspecs", "grep", "-I", "-n", "--all-match", "-e", "^<<<<<<< ", "--or", "-e", "^>>>>>>> "]
+        with suppress(GitError):  # nothing found
+            first = self.git(*words, new, "--", *names, deadline=deadline).partition("\n")[0]
+            where, _, text = first.removeprefix(f"{new}:").partition(":<")
+            return f"{where}: <{text}"
+        return ""
 
 
 @dataclass(frozen=True)
@@ -103,23 +140,28 @@ class Checkout:
     directory: Path
     objects: Path
     index: Path
+    #: What is ignored in this clone only.
+    exclude: Path
     form: str
 
     @classmethod
     def of(cls, path: Path, deadline: Deadline) -> Checkout | None:
-        """The one whose top, or whose bare directory, is ``path``; None if there is none. Raises HostError."""
+        """The one whose top, or whose bare directory, is ``path``; None if there is none. Raises HostError.
+
+        None, too, if its path is no text of one line: then it is a directory as any other.
+        """
         words = ["rev-parse", "--path-format=absolute", "--show-object-format", "--is-bare-repository"]
-        words += ["--git-dir", "--git-path", "objects", "--git-path", "index"]
+        words += ["--git-dir", "--git-path", "objects", "--git-path", "index", "--git-path", "info/exclude"]
         try:
             form, bare, *paths = run([*words], deadline, environment(), cwd=path).splitlines()
-            directory, objects, index = map(Path, paths)
+            directory, objects, index, exclude = map(Path, paths)
             if bare == "true":
-                return cls(None, directory, objects, index, form) if directory.samefile(path) else None
+                return cls(None, directory, objects, index, exclude, form) if directory.samefile(path) else None
             top = Path(run(["rev-parse", "--show-toplevel"], deadline, environment(), cwd=path).rstrip("\n"))
-        except GitError:
+            # What lies deep in somebody else's repository is no checkout.
+            return cls(top, directory, objects, index, exclude, form) if top.samefile(path) else None
+        except (GitError, ValueError, FileNotFoundError):
             return None
-        # What lies deep in somebody else's repository is no checkout.
-        return cls(top, directory, objects, index, form) if top.samefile(path) else None
 
     def git(self, *words: str | Path, deadline: Deadline) -> str:
         """``git WORDS`` that only read. Raises GitError, HostError."""
@@ -127,9 +169,9 @@ class Checkout:
 
     def ignored(self, deadline: Deadline) -> str:
         """The patterns that the user's own settings add to the .gitignore files (gitignore(5))."""
-        files = [self.directory / "info/exclude"]
         # The one place where the user's configuration is asked: what it ignores is no part of the tree.
-        asked = process.run(["git", "config", "--type=path", "core.excludesFile"], deadline, cwd=self.top)
+        env = {name: value for name, value in os.environ.items() if name not in PLACES}
+        asked = process.run(["git", "config", "--type=path", "core.excludesFile"], deadline, cwd=self.top, env=env)
         home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-        files.append(Path(asked.stdout.strip() or f"{home}/git/ignore").expanduser())
+        files = (self.exclude, Path(asked.stdout.strip() or f"{home}/git/ignore").expanduser())
         return "".join(file.read_text(errors="surrogateescape") + "\n" for file in files if file.is_file())

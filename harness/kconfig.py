@@ -44,18 +44,14 @@ def parse(text: str) -> dict[str, str]:
     return {name or unset: value if name else "n" for name, value, unset in found}
 
 
-def fragment(name: str, arch: Arch) -> dict[str, str]:
-    """The symbols of kconfigs/<name>.config, or of the template of that name for ``arch``."""
-    directory = resources.directory("kconfigs")
-    plain = directory / f"{name}.config"
-    if plain.is_file():
-        return parse(plain.read_text(encoding="utf-8"))
-    return parse(resources.render("kconfigs", f"{name}.config.j2", arch=arch))
+def fragment(name: str) -> dict[str, str]:
+    """The symbols of kconfigs/<name>.config."""
+    return parse((resources.directory("kconfigs") / f"{name}.config").read_text(encoding="utf-8"))
 
 
 def lacking(config: Mapping[str, str], arch: Arch) -> list[str]:
     """The assignments that a guest of ``arch`` needs and ``config`` does not have."""
-    wanted = fragment("guest", arch) | fragment(arch.name, arch)
+    wanted = fragment("guest") | fragment(arch.name)
     return [f"{symbol}={value}" for symbol, value in wanted.items() if config.get(symbol) != value]
 
 
@@ -76,8 +72,8 @@ def wishes(
     """
     check_profiles(profiles)
     found: dict[str, Wish] = {}
-    parts = [("every guest", fragment("guest", arch)), (f"every guest on {arch.name}", fragment(arch.name, arch))]
-    parts += [(f"profile {name}", fragment(name, arch)) for name in dict.fromkeys(("minimal", *profiles))]
+    parts = [("every guest", fragment("guest")), (f"every guest on {arch.name}", fragment(arch.name))]
+    parts += [(f"profile {name}", fragment(name)) for name in dict.fromkeys(("minimal", *profiles))]
     parts += [(f"check {check}", {f"CONFIG_{name}": "y" for name in names}) for check, names in needs.items()]
     for by, symbols in parts:
         for symbol, value in symbols.items():
@@ -90,7 +86,9 @@ def wishes(
         if not symbols:
             raise RequestError(f"the fragment {path} sets no symbol", hint="its lines are CONFIG_NAME=value")
         for symbol, value in symbols.items():
-            if (ours := found.get(symbol)) and ours.value != value and not ours.by.startswith("/"):
+            if (ours := found.get(symbol)) and ours.value == value:
+                continue  # and no later one may take it back
+            if ours and not ours.by.startswith("/"):
                 raise RequestError(
                     f"{path} has {Wish(symbol, value, '').line}, but {ours.by} needs {ours.line}",
                     hint=f"take it out of {path.name}, or leave out what needs it (--check, --profile)",

@@ -27,19 +27,22 @@ ALWAYS = {
 }
 #: Variables of the user's environment that mean something to make or Kbuild, and not to us.
 FOREIGN = re.compile(
-    r"(MAKE|MFLAGS|KBUILD_|KCONFIG_|INSTALL_|GIT_).*|GNUMAKEFLAGS|K(C|A|CPP|RUST)FLAGS|(HOST|USER)?(CC|LD|AR|C?FLAGS)"
-    r"|ARCH|SUBARCH|CROSS_COMPILE|LLVM|LLVM_IAS|LOCALVERSION|KERNELVERSION|O|M|V|W|C"
+    # A symbol that is not set is no variable of make's: the environment's is taken.
+    r"(CONFIG_|MAKE|MFLAGS|KBUILD_|KCONFIG_|INSTALL_|GIT_).*|GNUMAKEFLAGS|K(C|A|CPP|RUST)FLAGS"
+    r"|(HOST|USER)(CC|CXX|LD|AR|(C|CXX|LD|RUST)FLAGS|LDLIBS)|CC|LD|AR|(C|LD)?FLAGS"
+    r"|ARCH|SUBARCH|SRCARCH|CROSS_COMPILE|LLVM|LLVM_IAS|LOCALVERSION|KERNEL(VERSION|RELEASE)|O|M|MO|V|W|C|CF"
+    # What the kernel's Makefile exports to itself, where it has started us.
+    r"|sub_make_done|srctree|objtree|VPATH"
 )
 #: The lines of Kbuild that stand for a program of several seconds, and what it makes.
 OBJECT = re.compile(r"^  (?:CC|AS)(?: \[M\])? +(\S+)")
 #: What gcc, clang and make's own messages look like; a line that tells of an error without a place comes second.
-PLACED = re.compile(r"^(\S+?:\d+)(?::\d+)?: (?:fatal )?[eE]rror: .*")
+PLACED = re.compile(r"^(\S+?:\d+)(?::\d+)?: (?:fatal |internal compiler )?[eE]rror: .*")
 TOLD = re.compile(
-    r"(?:^|: )(?:fatal )?[eE]rror: |^ERROR: |undefined reference to |^\*\*\* |: not found$|: [^:]+\*\*\* "
+    r"(?:^|: )(?:fatal |internal compiler )?[eE]rror: |^ERROR: |undefined reference to |: syntax error|: not found$"
+    r"|^\*\*\* |: \*\*\* (?!\[|Waiting for|Deleting)"
 )
 WARNED = re.compile(r"^(\S+?:\d+)(?::\d+)?: warning: .*")
-#: What make itself cannot go on from, without a program that failed: a source that is not there.
-STOPPED = re.compile(r"^make(?:\[\d+\])?: \*\*\* (?!\[).*  Stop\.$")
 FAILED = re.compile(r"^make(?:\[\d+\])?: \*\*\* \[(?:.*:\d+: )?(\S+)\] (?:Error \d+|Killed|Terminated)")
 
 
@@ -88,7 +91,7 @@ class Made:
             self.placed = line
         elif not self.target and (failed := FAILED.match(line)):
             self.target = failed[1]
-        elif not self.told and (STOPPED.match(line) or (TOLD.search(line) and not line.startswith("make"))):
+        elif not self.told and TOLD.search(line):
             self.told = line
 
     @property
@@ -176,4 +179,4 @@ def progress(done: int, planned: int | None, seconds: float) -> Progress:
     if planned is None:
         return Progress(done, None, None)
     planned = max(planned, done)
-    return Progress(done, planned, seconds / done * (planned - done) if done >= planned / 50 else None)
+    return Progress(done, planned, seconds / done * (planned - done) if done and done >= planned / 50 else None)

@@ -25,14 +25,16 @@ from harness.git import Checkout, GitError, Repository
 MARKS = ("Kbuild", "Kconfig", "Makefile", "scripts/kconfig/merge_config.sh")
 #: Archives that tar(1) unpacks by their names.
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".txz", ".tar.zst")
+PACKERS = "apt-get install xz-utils bzip2 zstd"
 #: What a build in the tree itself leaves there, where no .gitignore can be trusted: Debian's ignores all of the tree.
 PRODUCTS = (
-    *("**/*.o", "**/*.a", "**/*.ko", "**/*.mod", "**/*.mod.c", "**/*.order", "**/.*.cmd", "**/.git", "Module.symvers"),
-    *(".config", ".config.old", "vmlinux", "vmlinux.*", "System.map", ".tmp_*", "include/config", "include/generated"),
-    *("arch/*/include/generated", "arch/*/boot/bzImage", "arch/*/boot/Image", "arch/*/boot/Image.gz"),
+    *("**/*.o", "**/*.a", "**/*.s", "**/*.ko", "**/*.mod", "**/*.mod.c", "**/*.order", "**/.*.cmd", "**/.*.d"),
+    *(".config", ".config.old", "vmlinux", "vmlinux.*", "System.map", "Module.symvers", "modules.builtin*", ".version"),
+    *("**/.git", ".tmp_*", ".tmp_*/**", "include/config/**", "include/generated/**", "arch/*/include/generated/**"),
+    *("**/*.tab.[ch]", "**/*.lex.c", "scripts/mod/devicetable-offsets.h", "tools/objtool/objtool", "tools/**/fixdep"),
 )
-#: More changed files than anybody resolves by hand are not looked through for conflicts.
-MANY = 5000
+#: What a build in the tree itself leaves as well. All else that it made has a .NAME.cmd beside it.
+BUILT = "include/config/auto.conf"
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,9 @@ def snapshot(spec: str, deadline: Deadline) -> Tree:
     if shutil.which("git") is None:
         raise HostError("git is not installed, and the harness keeps its trees with it", hint="apt-get install git")
     checkout = Checkout.of(path, deadline) if path.is_dir() else None
-    home = cache.directory("trees", hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16])
+    # One for each kind of object that has ever been at that path: a repository has but one.
+    place = os.fsencode(path.resolve()) + (checkout.form if checkout else "").encode()
+    home = cache.directory("trees", hashlib.sha256(place).hexdigest()[:16])
     with cache.locked(deadline, "tree", home.name):
         with suppress(OSError):
             os.utime(home)
@@ -147,19 +151,45 @@ def _worktree(home: Path, spec: str, checkout: Checkout, deadline: Deadline) -> 
     with cache.writing(home):
         (repository.path / "info").mkdir(exist_ok=True)
         (repository.path / "info/exclude").write_text(checkout.ignored(deadline), errors="surrogateescape")
-        if not index.exists() and checkout.index.exists():
-            # What the user's index knows of the files need not be read again.
-            shutil.copyfile(checkout.index, index)
-    oid = _added(repository, checkout.top, index, ["."], deadline)
-    try:
+    head = described = ""
+    with suppress(GitError):  # no commit yet
         head = checkout.git("rev-parse", "--verify", "HEAD^{tree}", deadline=deadline).strip()
         described = checkout.git("rev-parse", "--short=12", "HEAD", deadline=deadline).strip()
-    except GitError:  # no commit yet
-        return _finished(home, spec, oid, "", deadline)
-    if oid != head:
-        _refuse_conflicts(repository, spec, head, oid, deadline)
+    _follow(repository, checkout, index, deadline)
+    oid = _added(repository, checkout.top, index, ["."], deadline, base=head)
+    if head and oid != head:
+        if conflict := repository.conflict(head, oid, deadline):
+            hint = "resolve it, or name what is committed: PATH@HEAD"
+            raise RequestError(f"{spec} has a merge conflict in it", cause=conflict, hint=hint)
         described += " (dirty)"
     return _finished(home, spec, oid, described, deadline)
+
+
+def _follow(repository: Repository, checkout: Checkout, index: Path, deadline: Deadline) -> None:
+    """Make ``index`` the user's: what that knows of the files need not be read again.
+
+    And only it tells what is tracked though it is ignored, and what is not there because the checkout is sparse.
+    """
+    theirs, copy, seen = checkout.index, index.with_name("theirs"), index.with_name("theirs.key")
+    now = cache.file_key(theirs) if theirs.is_file() else ""
+    with cache.writing(index):
+        if not seen.is_file() or seen.read_text() != now:
+            seen.unlink(missing_ok=True)
+            copy.unlink(missing_ok=True)
+            unlock(copy)
+            if now:
+                for half in theirs.parent.glob("sharedindex.*"):  # git-update-index(1), SPLIT INDEX
+                    shutil.copyfile(half, repository.path / half.name)
+                shutil.copyfile(theirs, copy)
+                with suppress(GitError):  # some files have changed, or it is damaged: both are seen to later
+                    # What the user's git shall believe to be unchanged is looked at here.
+                    words = ["update-index", "-q", "--really-refresh"]
+                    repository.git(*words, deadline=deadline, work=checkout.top, index=copy)
+            seen.write_text(now)
+        # What was new the last time is not tracked by that, and may be ignored now.
+        index.unlink(missing_ok=True)
+        if copy.is_file():
+            shutil.copyfile(copy, index)
 
 
 def _directory(home: Path, path: Path, deadline: Deadline) -> str:
@@ -168,29 +198,44 @@ def _directory(home: Path, path: Path, deadline: Deadline) -> str:
         raise not_a_tree(str(path), missing)
     repository = Repository(home / "repository")
     repository.make(None, deadline)
-    return _added(
-        repository,
-        path,
-        home / "index",
-        ["--force", "--", ".", *(f":(exclude,glob){name}" for name in PRODUCTS)],
-        deadline,
-    )
+    return _added(repository, path, home / "index", _sources(path), deadline)
 
 
-def _added(repository: Repository, work: Path, index: Path, what: list[str], deadline: Deadline) -> str:
-    """The tree object of ``work``, whose ``index`` tells what has not changed since the last time."""
-    words = ["-c", "core.bigFileThreshold=1", "add", "--all", *what]
+def _sources(top: Path) -> list[str]:
+    """The words for git-add(1) that mean all files below ``top`` but what a build has left there."""
+    names = [f":(exclude,glob){name}" for name in PRODUCTS]
+    if (top / BUILT).is_file():
+        made = (path.with_name(path.name[1:].removesuffix(".cmd")) for path in top.rglob(".*.cmd"))
+        others = (path for path in made if path.suffix not in (".o", ".a", ".s", ".ko", ".mod"))
+        names += [f":(exclude,literal){path.relative_to(top)}" for path in others]
+    return ["--force", "--", ".", *names]
+
+
+def _added(
+    repository: Repository, work: Path, index: Path, what: list[str], deadline: Deadline, *, base: str = ""
+) -> str:
+    """The tree object of ``work``, whose ``index`` tells what has not changed since the last time.
+
+    If that is of no use, what is tracked is taken from the tree object ``base``.
+    """
+
+    def added() -> str:
+        # A file that is there counts, whatever the user's sparse checkout says (git-sparse-checkout(1)).
+        words = ["-c", "core.bigFileThreshold=1", "-c", "core.sparseCheckout=true", "add", "--all", *what]
+        repository.git(*words, deadline=deadline, work=work, index=index, writes=True)
+        words = ["write-tree", "--missing-ok"]  # what has not changed may be borrowed
+        return repository.git(*words, deadline=deadline, work=work, index=index, writes=True).strip()
+
     try:
         unlock(index)
         try:
-            repository.git(*words, deadline=deadline, work=work, index=index, objects=repository.written)
+            return added()
         except GitError:
-            # An index that was damaged, or that is one half of a split one: it saves time, and nothing else.
+            # It is damaged, or names objects that the user's repository no longer has.
             index.unlink(missing_ok=True)
-            repository.git(*words, deadline=deadline, work=work, index=index, objects=repository.written)
-        # What is borrowed is missing there; the checkout will see whether it is elsewhere.
-        words = ["write-tree", "--missing-ok"]
-        return repository.git(*words, deadline=deadline, work=work, index=index, objects=repository.written).strip()
+            if base:
+                repository.git("read-tree", base, deadline=deadline, work=work, index=index)
+            return added()
     except GitError as error:
         raise HostError(f"{work} cannot be read as a tree", cause=error.cause) from error
 
@@ -198,24 +243,6 @@ def _added(repository: Repository, work: Path, index: Path, what: list[str], dea
 def unlock(index: Path) -> None:
     """Remove the lock that a git of a killed run left; who calls this holds our own."""
     index.with_name(f"{index.name}.lock").unlink(missing_ok=True)
-
-
-def _refuse_conflicts(repository: Repository, spec: str, head: str, oid: str, deadline: Deadline) -> None:
-    """Raise RequestError if a changed file has both ends of a merge conflict in it."""
-    words = ["diff-tree", "-r", "-z", "--name-only", "--no-renames", "--diff-filter=AMT", head, oid]
-    names = [name for name in repository.git(*words, deadline=deadline).split("\0") if name]
-    if not 0 < len(names) <= MANY:
-        return
-    words = ["grep", "-I", "-n", "--all-match", "-e", "^<<<<<<< ", "--or", "-e", "^>>>>>>> ", oid, "--", *names]
-    with suppress(GitError):  # nothing found
-        seen = [line.removeprefix(f"{oid}:") for line in repository.git(*words, deadline=deadline).splitlines()]
-        if len(seen) > 1:
-            where, _, text = seen[0].partition(":<")
-            raise RequestError(
-                f"{spec} has a merge conflict in it",
-                cause=f"{where}: <{text}",
-                hint="resolve it, or name what is committed: PATH@HEAD",
-            )
 
 
 def _unpacked(home: Path, archive: Path, deadline: Deadline) -> str:
@@ -230,28 +257,33 @@ def _unpacked(home: Path, archive: Path, deadline: Deadline) -> str:
     repository = Repository(home / "repository")
     repository.make(None, deadline)
     with cache.scratch("tree") as scratch, cache.writing(scratch):
+        inside = scratch / "inside"
+        inside.mkdir()
         done = process.run(
-            ["tar", "--extract", "--no-same-owner", "--file", archive.absolute(), "--directory", scratch],
+            ["tar", "--extract", "--no-same-owner", "--file", archive.absolute(), "--directory", inside],
             deadline,
-            env={**os.environ, "LC_ALL": "C"},
+            env={**os.environ, "LC_ALL": "C", "TAR_OPTIONS": ""},
         )
         if done.returncode:
             cache.full(done.stderr, scratch)
-            cause = next(iter(done.stderr.splitlines()), f"tar ended with status {done.returncode}")
+            cause = next(filter(None, done.stderr.splitlines()), f"tar ended with status {done.returncode}")
+            if "Cannot exec" in cause:
+                raise HostError(f"{archive} cannot be unpacked", cause=cause, hint=PACKERS)
             raise RequestError(f"{archive} cannot be unpacked", cause=cause)
-        tops = [path for path in scratch.iterdir() if path.name != ".held"]
+        tops = list(inside.iterdir())
         if len(tops) != 1 or not is_tree(tops[0]):
             names = ", ".join(sorted(path.name for path in tops)[:5]) or "nothing"
             raise RequestError(f"{archive} is not an archive of one kernel source tree", cause=f"in it: {names}")
         if missing := [name for name in MARKS if not (tops[0] / name).is_file()]:
             raise not_a_tree(str(archive), missing)
         index = scratch / "index"
-        oid = _added(repository, tops[0], index, ["--force", "--", "."], deadline)
+        oid = _added(repository, tops[0], index, _sources(tops[0]), deadline)
         # What was unpacked is the first checkout: to write it once more would take as long again.
         slot = home / "slots" / "0"
         if not slot.exists():
             made = scratch / "slot"
             made.mkdir()
+            repository.git("clean", "-ffdxq", deadline=deadline, work=tops[0], index=index)
             tops[0].rename(made / "source")
             index.rename(made / "index")
             (made / "oid").write_text(oid)

@@ -121,7 +121,7 @@ def test_a_verdict_is_never_another_one(error: BaseException | None, verdict: Ve
 
 @pytest.mark.parametrize("arch", ARCHES, ids=lambda arch: arch.name)
 def test_fragments_say_what_a_config_lacks(arch: Arch) -> None:
-    full = kconfig.fragment("guest", arch) | kconfig.fragment(arch.name, arch)
+    full = kconfig.fragment("guest") | kconfig.fragment(arch.name)
     assert kconfig.lacking(full, arch) == []
     assert "CONFIG_DEVTMPFS=y" in kconfig.lacking(full | {"CONFIG_DEVTMPFS": "m"}, arch)
     assert len(kconfig.lacking({}, arch)) == len(full)
