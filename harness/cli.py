@@ -108,9 +108,10 @@ def builds(args: argparse.Namespace) -> bool:
 
 def is_source(spec: str) -> bool:
     """Whether ``spec`` looks like a kernel's source: a tree, a tarball of one, or Debian's."""
-    top = Path(spec).expanduser()
-    tree = (top / "Kbuild").is_file() and (top / "Makefile").is_file()  # a build directory has a Makefile only
-    return tree or spec.endswith(".tar.xz") or (spec.startswith("debian:") and spec.endswith(":source"))
+    from harness import tree  # noqa: PLC0415
+
+    path, revision = tree.split(spec)
+    return bool(revision) or tree.is_tree(path) or (spec.startswith("debian:") and spec.endswith(":source"))
 
 
 def main(args: argparse.Namespace) -> int:

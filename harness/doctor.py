@@ -91,7 +91,7 @@ def compilers() -> Iterator[Finding]:
                 chosen = toolchain.choose(arch, deadline, several=True)
                 yield Finding(f"builds for {arch.name}", f"{_make(chosen.make)}, by {asked}")
             except HarnessError as error:
-                yield Finding(f"builds for {arch.name}", f"{error.what} ({asked})", error.hint)
+                yield Finding(f"builds for {arch.name}", f"{error.what} ({asked})", error.hint or error.cause)
 
 
 def _compiler(arch: Arch, kind: str, deadline: Deadline) -> Finding:
@@ -102,7 +102,7 @@ def _compiler(arch: Arch, kind: str, deadline: Deadline) -> Finding:
         if why := _trouble(programs, deadline) if programs else _absent(arch, kind, deadline):
             return Finding(what, why, _mend(arch, kind), needed=False)
     except HostError as error:  # no room to try it in
-        return Finding(what, error.what, error.hint, needed=False)
+        return Finding(what, error.what, error.hint or error.cause, needed=False)
     assert programs
     chosen = toolchain.described(programs, deadline)
     return Finding(what, f"{chosen.version.splitlines()[0]}: {_make(chosen.make)}")

@@ -15,13 +15,8 @@ from harness.arch import ARCHES, Arch
 from harness.build import Order
 from harness.deadline import Deadline
 from harness.errors import HostError, RequestError
+from harness.spec import SPECS, DebianSpec, TreeSpec, parse_spec
 
-DEBIAN = "debian:"
-TREES = "a TREE is a directory, DIRECTORY@REVISION, a .tar.xz, or debian:VERSION"
-SPECS = (
-    "a SPEC is a bzImage, Image, vmlinuz or vmlinux, a build directory, .deb files (a.deb,b.deb), debian:VERSION, "
-    "or a source tree: a directory, DIRECTORY@REVISION, a .tar.xz, debian:VERSION:source"
-)
 #: Where packages put their images: Debian since 6.19, others and `make bindeb-pkg`.
 IMAGES = ("usr/lib/modules/*/vmlinuz*", "lib/modules/*/vmlinuz*", "boot/vmlinuz-*", "boot/vmlinux-*")
 #: Where modules are, below the root of a package or of a host.
@@ -75,62 +70,6 @@ class Kernel:
         """The series, (7, 3)."""
         major, minor = re.findall(r"\d+", self.release)[:2]
         return int(major), int(minor)
-
-
-@dataclass(frozen=True)
-class DebianSpec:
-    """``debian:WORDS[:FLAVOUR]``; ``words`` is the start of a version, or an era."""
-
-    words: str
-    flavour: str
-
-
-@dataclass(frozen=True)
-class TreeSpec:
-    """What has to be built first. ``source``: of Debian's, as DebianSpec; else ``spec`` says where the tree is."""
-
-    spec: str
-    source: str = ""
-
-
-Spec = DebianSpec | TreeSpec | tuple[Path, ...]
-
-
-def parse_spec(spec: str) -> Spec:
-    """What ``spec`` asks for: a Debian kernel, or a path, or several .deb files. Raises RequestError."""
-    if spec.startswith(DEBIAN):
-        words, *rest = spec.removeprefix(DEBIAN).split(":")
-        if len(rest) > 1:
-            raise RequestError(f"{spec} has too many colons", hint="debian:VERSION or debian:VERSION:full")
-        wanted = DebianSpec(words, rest[0] if rest else "cloud")
-        debian.check(wanted.words, wanted.flavour)
-        return TreeSpec(spec, wanted.words) if wanted.flavour == debian.SOURCE else wanted
-    if not spec:
-        raise RequestError("an empty SPEC names no kernel", hint=SPECS)
-    path = Path(spec).expanduser()
-    if path.exists():
-        built = any((path / arch.image).is_file() for arch in ARCHES)
-        return TreeSpec(spec) if tree.is_tree(path) and not built else (path,)
-    if tree.split(spec)[1]:
-        return TreeSpec(spec)
-    paths = tuple(Path(part).expanduser() for part in spec.split(",") if part)
-    if len(paths) > 1 and any(path.suffix != ".deb" for path in paths):
-        raise RequestError(f"{spec} does not exist, nor is it a list of .deb files", hint=SPECS)
-    for path in paths:
-        if not path.exists():
-            raise RequestError(f"{path} does not exist", hint=SPECS)
-    return paths
-
-
-def parse_tree(spec: str) -> TreeSpec:
-    """The tree that ``spec`` asks for, though it may have an image in it. Raises RequestError if there is none."""
-    if spec.startswith(DEBIAN):
-        wanted = parse_spec(spec)
-        if isinstance(wanted, TreeSpec):
-            return wanted
-    if not spec or not tree.split(spec)[0].exists():
-        raise RequestError(f"{spec or 'an empty TREE'} does not exist", hint=TREES)
-    return TreeSpec(spec)
 
 
 def resolve(spec: str, arches: Sequence[Arch], deadline: Deadline, order: Order | None = None) -> list[Kernel]:
@@ -212,11 +151,6 @@ def from_directory(spec: str, directory: Path, arch: Arch | None, deadline: Dead
     if built and arch:
         raise RequestError(f"{directory} has {images}, but no image for {arch.name}", hint=f"build {arch.image} there")
     targets = " or ".join(each.image for each in ARCHES)
-    if (directory / "Kbuild").is_file() and (directory / "Makefile").is_file():
-        raise RequestError(
-            f"{directory} is a kernel source tree without a built image",
-            hint=f"to build it: nullfs-harness build {directory}",
-        )
     if (directory / ".config").is_file():
         raise RequestError(f"{directory} is a build directory without an image", hint=f"build {targets} there first")
     raise RequestError(f"{directory} is a directory with no kernel in it (no {targets})", hint=SPECS)

@@ -25,9 +25,11 @@ from harness.errors import HostError
 ERROR = re.compile(r"connection broken by|^(E|ERROR|error):(?! subprocess-exited)|^\w*(Error|Exception)\b")
 #: Seconds to ask the compilers what they are for; each takes some milliseconds.
 LOOK_SECONDS = 20.0
-#: What building a kernel calls besides compilers, of what a small Debian has not.
-BUILD: dict[str, str] = {"make": "make", "flex": "flex", "bison": "bison", "bc": "bc"}
-HEADERS: dict[str, str] = {"stdio.h": "libc6-dev", "libelf.h": "libelf-dev"}
+#: What getting and building a kernel calls besides compilers, of what a small Debian has not. `tinyconfig` of 7.3
+#: packs its bzImage by xz. Perl, python3, openssl, cpio, rsync and pkg-config were taken away and not missed.
+BUILD = {"make": "make", "flex": "flex", "bison": "bison", "bc": "bc", "xz": "xz-utils", "git": "git"}
+#: What programs are compiled with that a build runs: Debian's gcc comes without a libc's headers, objtool reads ELF.
+HEADERS = {"stdio.h": "libc6-dev", "libelf.h": "libelf-dev"}
 #: Seconds that apt may take on a slow line.
 APT_SECONDS = 1800.0
 #: Seconds for apt to come to a safe end once it is asked to stop.
@@ -52,12 +54,17 @@ def lacks(*, venv: bool, build: bool = False) -> dict[str, str]:
         if not toolchain.compiles(arch, deadline, whole=build):
             found |= toolchain.lacks(arch)
     if build:
-        found |= {program: package for program, package in BUILD.items() if shutil.which(program) is None}
-        found |= {header: package for header, package in HEADERS.items() if not has_header(header, deadline)}
+        found |= builders(deadline)
     # Debian's python3 comes with venv, but without the ensurepip that fills one.
     if venv and importlib.util.find_spec("ensurepip") is None:
         found["python3 -m ensurepip"] = "python3-venv"
     return found
+
+
+def builders(deadline: Deadline) -> dict[str, str]:
+    """What this host lacks to build a kernel with any compiler, each with Debian's package."""
+    found = {program: package for program, package in BUILD.items() if shutil.which(program) is None}
+    return found | {header: package for header, package in HEADERS.items() if not has_header(header, deadline)}
 
 
 def has_header(name: str, deadline: Deadline) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from harness import process
+from harness.checks import claimed
 from harness.kernel import Kernel
 from harness.make import Progress, Watch
 from harness.results import KernelFacts, Result, Run
@@ -51,6 +52,8 @@ def built(kernel: Kernel) -> str:
     words = process.pasteable(["python3", "-m", "harness", "run", "--kernel", kernel.image])
     lines = [f"{kernel.release} for {kernel.arch.name}, of {kernel.source}: {kernel.image}"]
     lines += [f"  beside it: {', '.join(sorted(path.name for path in kernel.image.parent.iterdir()))}"]
+    if claims := kernel.claims:
+        lines += [f"  claims:    {claimed(claims.has)} ({claims.words}); build id {claims.build_id}"]
     return "\n".join([*lines, f"  check it:  {words}"])
 
 

@@ -21,6 +21,7 @@ from harness.deadline import Deadline
 from harness.errors import EXIT_CHECK_FAILED, EXIT_HOST, EXIT_OK, HostError, RequestError
 from harness.results import Run
 from harness.session import Request, Session, opened
+from harness.spec import DEBIAN, parse_tree
 
 if TYPE_CHECKING:
     from harness.terminal import Screen
@@ -209,7 +210,7 @@ def build(args: argparse.Namespace) -> int:
     A tree is always built here, also one with an image in it; debian:VERSION is Debian's source.
     """
     spec = args.tree
-    if spec.startswith(kernel.DEBIAN) and not spec.endswith(f":{debian.SOURCE}"):
+    if spec.startswith(DEBIAN) and spec.count(":") == 1:
         spec += f":{debian.SOURCE}"
     arches = [arch.by_name(name) for name in dict.fromkeys(args.arch)]
     every = session.needs()
@@ -221,7 +222,7 @@ def build(args: argparse.Namespace) -> int:
     order = Order(args.profile, needs, args.fragment, say, watch)
     say(f"looking at {spec}")
     with screen.waiting("looking at the tree") if screen else nullcontext():
-        wanted = kernel.parse_tree(spec)
+        wanted = parse_tree(spec)
         for each in kernel.from_tree(wanted, arches, Deadline.after(session.FETCH), order):
             say(rendering.built(each))
     return EXIT_OK

@@ -26,12 +26,15 @@ from harness.arch import ARCHES, Arch
 from harness.build import Order
 from harness.deadline import Deadline
 from harness.errors import EXIT_OK, GuestCrash, HostError, RequestError
-from harness.kernel import DebianSpec, Kernel
+from harness.kernel import Kernel
+from harness.spec import DebianSpec, parse_spec
 
 #: Seconds for the download of the kernel and of busybox, and for the agent's compilation.
 FETCH, COMPILING = 1800.0, 120.0
 #: Debian's package with a busybox that needs no libraries. It is in sid for all architectures (see apt.SUITES).
 BUSYBOX = "busybox-static"
+#: MiB that a guest must have: its image alone takes 4.
+LEAST = 16
 #: Bytes of a script on stdin: it becomes a part of the guest's image.
 SCRIPT = 1 << 20
 #: How the guest tells its command's exit status (initramfs/shell.sh).
@@ -40,7 +43,7 @@ STATUS = re.compile(rb"\x1e(\d+)\x1e\r?\n")
 ORDERLY = re.compile(rb"reboot: (Power down|Restarting system)")
 NEEDS = (
     "virtme-ng shares this host's files: the kernel needs 9p built in (tests/bench/virtme.config), or virtiofs, "
-    "and the host virtiofsd; `vng -v` shows the kernel's messages"
+    "and the host virtiofsd"
 )
 
 
@@ -52,12 +55,14 @@ def run(args: argparse.Namespace) -> int:
     """
     if len(args.kernel) > 1:
         raise RequestError(f"a shell runs on one kernel, and these are {len(args.kernel)}", hint="give --kernel once")
+    memory = qemu.MEMORY if args.memory is None else args.memory
+    if memory < LEAST:
+        raise RequestError(f"--memory {memory}: no kernel does with less than {LEAST} MiB", hint="leave it away")
     deadline = Deadline.after(FETCH)
     order = Order(args.profile, session.needs(), args.fragment, say)
     subject = _kernel(args.kernel[0], [arch.by_name(name) for name in args.arch], order, deadline)
     chosen = accel.known(subject.arch, args.accel) or accel.Accel("tcg", "KVM has not been tried")
     append = shlex.split(" ".join(args.append))
-    memory = qemu.MEMORY if args.memory is None else args.memory
     if args.vng:
         return _virtme(subject, chosen.name, memory, append, args.words)
     command = _command(args.words)
@@ -81,7 +86,7 @@ def say(text: str) -> None:
 
 
 def _kernel(spec: str, arches: Sequence[Arch], order: Order, deadline: Deadline) -> Kernel:
-    if len(arches) > 1 or (not arches and isinstance(kernel.parse_spec(spec), DebianSpec)):
+    if len(arches) > 1 or (not arches and isinstance(parse_spec(spec), DebianSpec)):
         names = " or ".join(f"--arch {each.name}" for each in ARCHES)
         raise RequestError(f"{spec} is a kernel for each architecture, and a shell runs on one", hint=names)
     return kernel.resolve(spec, arches, deadline, order)[0]
@@ -231,7 +236,8 @@ def _virtme(subject: Kernel, accelerator: str, memory: int, append: Sequence[str
         with cache.writing(alone):
             shutil.copyfile(subject.boot, alone)
         # Quoted, because virtme-ng puts it into a line of sh as it is.
-        argv = ["vng", *([] if accelerator == "kvm" else ["--disable-kvm"]), "--run", shlex.quote(str(alone))]
+        # -v: where no udev runs, a command's output comes only over the console.
+        argv = ["vng", "-v", *([] if accelerator == "kvm" else ["--disable-kvm"]), "--run", shlex.quote(str(alone))]
         argv += ["--memory", f"{memory}M", *(word for each in append for word in ("--append", each))]
         argv += ["--", *words] if words else []
         say(f"{process.pasteable(argv)}\n  ({NEEDS})")

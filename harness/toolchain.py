@@ -66,7 +66,9 @@ class Programs:
         words = tuple(self.compiler.split())  # CROSS_COMPILE="ccache aarch64-linux-gnu-" is known to work
         if self.kind == "gcc":
             return words
-        return (*words, f"--target={self.arch.cross.rstrip('-')}", f"--ld-path={self.linker}")
+        target, linker = f"--target={self.arch.cross.rstrip('-')}", f"--ld-path={self.linker}"
+        # Under -Werror a linker option where nothing is linked is an error, and so is -no-pie beside -static.
+        return (*words, target, linker, "-Wno-unused-command-line-argument")
 
     @property
     def make(self) -> dict[str, str]:
@@ -127,8 +129,9 @@ def _asked(arch: Arch, deadline: Deadline, environ: Mapping[str, str], *, severa
         return None
     programs = Programs(arch, "gcc", prefix)
     if missing := programs.missing():
-        known = next((other.cross_package for other in ARCHES if prefix == other.cross), _packages(arch))
-        hint = f"{INSTALL} {known}, or unset CROSS_COMPILE: then one is chosen"
+        known = next((other.cross_package for other in ARCHES if prefix == other.cross), "")
+        mend = f"{INSTALL} {known}" if known else f"CROSS_COMPILE={arch.cross}"
+        hint = f"{mend}, or unset CROSS_COMPILE: then one is chosen"
         raise RequestError(f"{missing[0]} is not installed", cause=f"CROSS_COMPILE={prefix}", hint=hint)
     named = target(programs, deadline)
     machine = named.partition("-")[0]
@@ -258,12 +261,9 @@ def minimum(source: Path, tool: str, arch: Arch, deadline: Deadline) -> Version:
 
     Before 5.9 a tree had no such script, and each has only the tools of its day.
     """
-    script = source / SCRIPT
-    if not script.is_file():
-        return ()
     # As the Makefile sets it: the name of the directory below arch/.
     env = os.environ | {"ARCH": arch.name, "SRCARCH": Path(arch.image).parts[1]}
-    done = process.run(["sh", script, tool], deadline, env=env)
+    done = process.run(["sh", source / SCRIPT, tool], deadline, env=env)
     text = done.stdout.strip()
     return _parsed(text) if done.returncode == 0 and re.fullmatch(r"\d+(\.\d+)*", text) else ()
 

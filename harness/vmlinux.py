@@ -160,7 +160,7 @@ def has_member(elf: ELFFile) -> bool | None:
     """Whether struct task_struct has MEMBER: by BTF, else by DWARF, else None."""
     section = elf.get_section_by_name(".BTF")
     members = btf_members(section.data(), "task_struct") if section else None
-    if members is None and elf.has_dwarf_info(strict=True):
+    if members is None and elf.has_dwarf_info():
         members = dwarf_members(elf, "task_struct")
     return None if members is None else MEMBER in members
 
@@ -181,7 +181,7 @@ def btf_members(data: bytes, name: str) -> set[str] | None:
     while at < len(types):
         label, info, _ = BTF_TYPE.unpack_from(types, at)
         kind, count = info >> 24 & 0x7F, info & 0xFFFFFF
-        if kind == BTF_STRUCT and label in wanted and text(strings, label) == name:
+        if kind == BTF_STRUCT and label in wanted:
             todo.append(len(places))
         places.append(at)
         if kind not in BTF_SIZES:

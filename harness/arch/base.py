@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -37,4 +37,4 @@ class Arch:
     #: ELF e_machine, as pyelftools spells it.
     elf_machine: str
     #: System call numbers (arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h).
-    syscalls: Mapping[str, int]
+    syscalls: Mapping[str, int] = field(hash=False)

@@ -17,6 +17,7 @@ from harness.errors import EXIT_CHECK_FAILED, EXIT_OK, HarnessError
 
 from . import host
 from .benchmarks import ALL, EACH
+from .builds import TREES, Yard, yards
 from .figures import CannotError, FailedError, Measured
 from .subject import Target, targets
 
@@ -29,7 +30,8 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python3 -m tests.bench", description="What the harness costs, as ratios.")
     top.add_argument("--kernel", action="append", default=[], metavar="SPEC", help="which kernel (again for more)")
     top.add_argument("--arch", metavar="ARCH", help="x86_64 or arm64, where SPEC leaves it open")
-    top.add_argument("--only", action="append", choices=[*EACH, *ALL], help="only this benchmark (again for more)")
+    top.add_argument("--tree", metavar="TREE", help="what it costs to build it, in place of what kernels cost")
+    top.add_argument("--only", action="append", choices=[*EACH, *ALL, *TREES], help="only this one (again for more)")
     top.add_argument("--repeats", type=count, default=5, metavar="N", help="samples, of which the median is taken (5)")
     top.add_argument("--json", type=Path, metavar="FILE", help="write every sample there")
     return top
@@ -42,21 +44,25 @@ def count(word: str) -> int:
     return int(word)
 
 
-def jobs(found: list[Target], only: list[str]) -> Iterator[tuple[str, str, Callable[[], Measured]]]:
+def jobs(found: list[Target], trees: list[Yard], only: list[str]) -> Iterator[tuple[str, str, Callable[[], Measured]]]:
     """Each benchmark with the kernel it is about, in the order of the table."""
     for name, benchmark in EACH.items():
         for target in found:
             if name in only:
                 yield name, target.kernel.label, partial(benchmark, target)
+    for name, cost in TREES.items():
+        for yard in trees:
+            if name in only:
+                yield name, f"{yard.spec} for {yard.arch.name}", partial(cost, yard)
     for name, whole in ALL.items():
-        if name in only:
+        if found and name in only:
             yield name, f"{len(found)} kernels", partial(whole, found)
 
 
 def measured(name: str, about: str, job: Callable[[], Measured]) -> dict[str, Any]:
     """Do one benchmark and print what came out, or the one line that says why nothing did."""
     row: dict[str, Any] = {"benchmark": name, "about": about}
-    head = f"{name:<15}{about:<31}"
+    head = f"{name:<17}{about:<31}"
     try:
         result = job()
     except (CannotError, FailedError, HarnessError) as error:
@@ -74,12 +80,15 @@ def measured(name: str, about: str, job: Callable[[], Measured]) -> dict[str, An
 def main() -> int:
     """Measure what the command line asks for and return the exit status."""
     args = parser().parse_args()
-    only = args.only or [*EACH, *ALL]
+    only = args.only or [*EACH, *ALL, *TREES]
+    specs = args.kernel or ([] if args.tree else [DEFAULT])
     with cache.scratch("bench") as scratch:
-        found = targets(args.kernel or [DEFAULT], args.arch, scratch, args.repeats)
+        found = targets(specs, args.arch, scratch, args.repeats)
+        trees = yards(args.tree, [args.arch] if args.arch else [], scratch, args.repeats) if args.tree else []
+        arches = {one.kernel.arch.name: one.kernel.arch for one in found} | {one.arch.name: one.arch for one in trees}
         facts = {
             "machine": host.machine(),
-            "versions": host.versions({target.kernel.arch.name: target.kernel.arch for target in found}.values()),
+            "versions": host.versions(arches.values()),
             "kernels": {target.kernel.label: f"{target.kernel.spec}, {target.accel}" for target in found},
             "repeats": args.repeats,
         }
@@ -88,7 +97,7 @@ def main() -> int:
             print(f"{label}: {what}")
         print(f"Medians of {args.repeats}, the two sides of a ratio in turn; in brackets the lowest and the highest.\n")
         rows: list[dict[str, Any]] = []
-        for job in jobs(found, only):
+        for job in jobs(found, trees, only):
             rows.append(measured(*job))
             if args.json is not None:  # each time: it takes long enough to be interrupted
                 args.json.write_text(json.dumps(facts | {"results": rows}, indent=1) + "\n", encoding="utf-8")

@@ -17,6 +17,7 @@ from typing import Any
 from harness import arch, cache, kernel, process, qemu
 from harness.deadline import Deadline
 from harness.kernel import Kernel
+from harness.spec import DEBIAN
 
 from . import bare
 from .figures import FailedError
@@ -52,10 +53,10 @@ def failure(argv: Sequence[str | Path], status: int, output: str) -> FailedError
     return FailedError(f"status {status}: {telling(output)} ({process.pasteable(argv)})")
 
 
-def timed(argv: Sequence[str | Path], cwd: Path = TOP) -> float:
+def timed(argv: Sequence[str | Path], cwd: Path = TOP, env: dict[str, str] | None = None) -> float:
     """Seconds from the start of a program to its end. Raises FailedError if that is not a good one."""
     begun = time.perf_counter()
-    done = process.run(argv, Deadline.after(LIMIT), cwd=cwd, env=environment(), merge=True)
+    done = process.run(argv, Deadline.after(LIMIT), cwd=cwd, env=env or environment(), merge=True)
     seconds = time.perf_counter() - begun
     if done.returncode:
         raise failure(argv, done.returncode, done.stdout)
@@ -80,7 +81,7 @@ class Target:
     @property
     def words(self) -> list[str]:
         """The options that choose this kernel, judged by what its release number says, in any directory."""
-        spec = self.kernel.spec if self.kernel.spec.startswith(kernel.DEBIAN) else self.kernel.image
+        spec = self.kernel.spec if self.kernel.spec.startswith(DEBIAN) else self.kernel.image
         return [f"--kernel={spec}", f"--arch={self.kernel.arch.name}", "--expect=auto"]
 
     def suite(self, *more: str) -> float:

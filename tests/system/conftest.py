@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import toy
 from program import Program
 
 from harness import agent, cache, kernel
@@ -81,3 +82,22 @@ def cold(warm: Path, tmp_path: Path) -> Program:
     for name in ("agent", "initramfs"):
         shutil.copytree(warm / name, subject.cache / name)
     return subject
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A toy kernel tree, as if it had just been unpacked."""
+    return toy.toy(tmp_path / "tree")
+
+
+@pytest.fixture
+def builder(tmp_path: Path) -> Iterator[Program]:
+    """The program with an empty cache, for builds; nothing but what is meant to stay may be left of them."""
+    # A ccache would answer for compilers that are counted, and read twice what waits for a reader.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CCACHE_DISABLE", "1")
+        for name in ("ARCH", "CROSS_COMPILE", "LLVM"):
+            patch.delenv(name, raising=False)
+        subject = Program(tmp_path / "cache", tmp_path)
+        yield subject
+        assert subject.left() == []

@@ -59,9 +59,9 @@ class Running:
         self.child.stdout.close()
         self.child.stdout = None
 
-    def end(self) -> Done:
-        """Wait for its end."""
-        out, err = self.child.communicate(timeout=PATIENCE)
+    def end(self, stdin: str | None = None) -> Done:
+        """Wait for its end, after it got its ``stdin`` if that is a pipe."""
+        out, err = self.child.communicate(stdin, timeout=PATIENCE)
         return Done(self.child.returncode, self.seen + (out or ""), err)
 
 
@@ -76,14 +76,18 @@ class Program:
         """``harness run WORDS`` to its end; it may not install anything."""
         return self.end(["-m", "harness", "run", "--no-install", *words], variables)
 
+    def build(self, *words: str | Path, **variables: str) -> Done:
+        """``harness build WORDS`` to its end; it may not install anything."""
+        return self.end(["-m", "harness", "build", "--no-install", *words], variables)
+
     def pytest(self, *words: str | Path, **variables: str) -> Done:
         """Pytest to its end, with the plugin as an installed distribution brings it."""
         return self.end(["-m", "pytest", "-p", "no:cacheprovider", *words], variables)
 
-    def end(self, words: Sequence[str | Path], variables: Mapping[str, str]) -> Done:
+    def end(self, words: Sequence[str | Path], variables: Mapping[str, str], stdin: str | None = None) -> Done:
         """Python with ``words``, to its end, however long it takes."""
-        with self._started(words, variables) as running:
-            return running.end()
+        with self._started(words, variables, subprocess.DEVNULL if stdin is None else subprocess.PIPE) as running:
+            return running.end(stdin)
 
     @contextmanager
     def started(self, *words: str | Path, **variables: str) -> Iterator[Running]:
@@ -92,13 +96,21 @@ class Program:
             yield running
 
     @contextmanager
-    def _started(self, words: Sequence[str | Path], variables: Mapping[str, str]) -> Iterator[Running]:
+    def building(self, *words: str | Path, **variables: str) -> Iterator[Running]:
+        """``harness build WORDS``, killed when the block is left and it has not ended."""
+        with self._started(["-u", "-m", "harness", "build", "--no-install", *words], variables) as running:
+            yield running
+
+    @contextmanager
+    def _started(
+        self, words: Sequence[str | Path], variables: Mapping[str, str], stdin: int = subprocess.DEVNULL
+    ) -> Iterator[Running]:
         # What steers the pytest that runs this test is not for the one under test.
         env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "NULLFS"))}
         env |= {"NULLFS_HARNESS_CACHE": str(self.cache), "COLUMNS": "200", **variables}
         argv = [sys.executable, *(str(word) for word in words)]
         with subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+            argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
             cwd=self.directory, env=env, preexec_fn=listen,  # noqa: PLW1509 - the child has no threads yet
         ) as child:  # fmt: skip
             try:

@@ -16,9 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import resources, toolchain, venv
-from harness.arch import ARCHES, by_name
-from harness.deadline import Deadline
+from harness import resources, venv
+from harness.arch import ARCHES
 from harness.errors import HostError
 
 TOP = Path(__file__).resolve().parents[2]
@@ -300,17 +299,6 @@ def test_venv_of_the_user_is_used_but_never_removed(toy: Clone) -> None:
 def test_old_python_can_parse_what_refuses_it() -> None:
     for name in ("__init__.py", "__main__.py"):
         ast.parse((TOP / "harness" / name).read_text(), feature_version=(3, 8))
-
-
-def test_native_gcc_is_a_compiler_for_its_own_machine_only(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
-    clone.stand_in("gcc", "echo aarch64-linux-gnu")
-    monkeypatch.setenv("PATH", str(clone.bin))
-    deadline = Deadline.after(20)
-    assert toolchain.compiles(by_name("arm64"), deadline)
-    assert not toolchain.compiles(by_name("x86_64"), deadline)
-    clone.stand_in("clang-19")
-    clone.stand_in("ld.lld-19")
-    assert toolchain.compiles(by_name("x86_64"), deadline)
 
 
 def test_names_of_distributions() -> None:

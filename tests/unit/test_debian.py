@@ -279,3 +279,33 @@ def test_a_version_that_has_moved_on(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     with pytest.raises(RequestError, match=r"no kernel 7\.3\.999"):
         debian.fetch("7.3.999", X86_64, "cloud", Deadline.after(300))
     assert "7.3.999" not in index.read_text()
+
+
+@pytest.mark.boots
+def test_any_package_is_fetched_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    place = apt.fetch("busybox-static", ARM64, Deadline.after(300))
+    [program] = place.glob("**/bin/busybox")
+    assert program.read_bytes()[:4] == b"\x7fELF"
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path))
+    cache.directory("packages", "arm64")
+    (tmp_path / "packages/arm64/busybox-static").symlink_to(place)
+    monkeypatch.setattr(apt.Apt, "run", None)  # neither apt nor the network
+    assert apt.fetch("busybox-static", ARM64, Deadline.after(0)) == tmp_path / "packages/arm64/busybox-static"
+
+
+@pytest.mark.boots
+def test_a_package_that_debian_does_not_have() -> None:
+    with pytest.raises(HostError, match="Debian's package no-such-thing for arm64 could not be fetched") as caught:
+        apt.fetch("no-such-thing", ARM64, Deadline.after(300))
+    assert caught.value.cause == "Debian has no no-such-thing for arm64"
+    assert not (cache.root() / "packages/arm64/no-such-thing").exists()
+
+
+@pytest.mark.boots
+@pytest.mark.usefixtures("no_mirror")
+def test_a_package_without_a_mirror(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path))
+    with pytest.raises(HostError, match="Debian's package busybox-static for arm64 could not be fetched") as caught:
+        apt.fetch("busybox-static", ARM64, Deadline.after(60))
+    assert "127.0.0.1" in caught.value.cause
+    assert not [*tmp_path.glob("packages/*/*"), *tmp_path.glob("tmp/*")]

@@ -96,6 +96,20 @@ def test_the_agent_is_the_same_from_an_empty_cache(arch: Arch, tmp_path: Path, m
     assert agent.build(arch, Deadline.after(120)).read_bytes() == before
 
 
+@pytest.mark.parametrize("arch", ARCHES, ids=lambda arch: arch.name)
+def test_clang_compiles_the_agent(arch: Arch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a host that has no gcc, whatever is asked for a kernel."""
+    mine = (programs for programs in toolchain.found(arch, Deadline.after(60), whole=False) if programs.kind == "clang")
+    if (clang := next(mine, None)) is None:
+        pytest.skip("no clang with ld.lld on this host")
+    for name in ("setpriv", clang.compiler, clang.linker):
+        (tmp_path / name).symlink_to(shutil.which(name) or "")
+    for name, value in (("PATH", tmp_path), ("NULLFS_HARNESS_CACHE", tmp_path / "cache"), ("LLVM", "yes")):
+        monkeypatch.setenv(name, str(value))
+    with agent.build(arch, Deadline.after(120)).open("rb") as stream:
+        assert ELFFile(stream).header["e_machine"] == arch.elf_machine
+
+
 def test_without_a_compiler_the_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "setpriv").symlink_to(shutil.which("setpriv") or "")
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -17,7 +17,7 @@ LAYERS = (
     ("__init__", "errors", "deadline", "process", "cache", "arch", "resources", "pool"),
     ("packages", "toolchain", "image", "apt", "debian", "kconfig", "series", "vmlinux"),
     ("git", "tree", "checkout", "make", "configure", "build"),
-    ("kernel", "modules"),
+    ("spec", "kernel", "modules"),
     ("agent", "initramfs"),
     ("console", "protocol", "wire", "channel", "qmp", "qemu", "machine", "accel", "snapshot"),
     ("abi", "calls", "files", "task", "guest", "corefile", "lab"),

@@ -67,11 +67,12 @@ def test_what_is_needed_is_loaded_before(tmp_path: Path) -> None:
     kernel = made_up(
         tmp_path,
         {
-            "one-1.ko": module("two_2,three", soft="pre: soft absent post: two-2"),
+            "one-1.ko": module("two_2,three", soft="pre: soft inside absent post: unasked"),
             "two_2.ko": module("four-4,inside"),
             "four_4.ko": module(),
             "soft.ko": module("four-4"),
             "three.ko": module(),
+            "inside.ko": module(),  # left over
             "unasked.ko": module(),
         },
         {"CONFIG_THREE": "y"},
@@ -86,7 +87,9 @@ def test_what_is_needed_is_loaded_before(tmp_path: Path) -> None:
     assert [each.name for each in loadable] == found
     dep = modules.modules_dep(loadable)
     assert modules.load_order(dep, "one_1") == [f"kernel/{name}.ko" for name in (*_needs(dep, "one-1"), "one-1")]
-    assert sorted(_needs(dep, "one-1")) == ["four_4", "soft", "three", "two_2"]
+    needs = _needs(dep, "one-1")
+    assert sorted(needs) == ["four_4", "soft", "three", "two_2"]
+    assert needs.index("four_4") < min(needs.index("soft"), needs.index("two_2"))
     assert modules.load_order(dep, "two-2") == ["kernel/four_4.ko", "kernel/two_2.ko"]
     assert modules.load_order(dep, "soft") == ["kernel/four_4.ko", "kernel/soft.ko"]
     assert modules.load_order(dep, "unasked") == []
@@ -202,11 +205,16 @@ def test_what_was_found_is_kept_until_a_file_changes(tmp_path: Path, own_cache: 
     assert names(kernel, "a") == ["b", "a"]
     made_up(tmp_path, {"b.ko": module("c"), "c.ko": module()})
     assert names(kernel, "a") == ["c", "b", "a"]
+    (kernel.modules / "modules.builtin").write_text("kernel/b.ko\n")
+    assert names(kernel, "a") == ["a"]
+    (kernel.modules / "modules.builtin").unlink()
     (kernel.modules / "kernel/b.ko").unlink()
     with pytest.raises(RequestError, match="the module a of "):
         names(kernel, "a")
-    (kernel.modules / "modules.builtin").write_text("kernel/b.ko\n")
-    assert names(kernel, "a") == ["a"]
+    assert names(kernel, "late") == []
+    made_up(tmp_path, {"late.ko": module()})
+    (kernel.modules / "modules.order").write_text("kernel/late.ko\n")
+    assert names(kernel, "late") == ["late"]
 
 
 @pytest.mark.boots
@@ -251,7 +259,9 @@ def test_debians_modules(arch: Arch, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_directories_come_before_what_is_in_them() -> None:
-    entries = initramfs.tree({"a/b/c": b"1", "a/d": b"2"}).entries
+    archive = initramfs.tree({"a/b/c": b"1", "a/d": b"2"})
+    entries = archive.entries
+    assert initramfs.appended(b"image", archive) == b"image\0\0\0" + archive.pack()
     assert [(entry.path, entry.mode, entry.body) for entry in entries] == [
         ("a", 0o40755, b""),
         ("a/b", 0o40755, b""),

@@ -70,3 +70,12 @@ def test_without_qemu_its_package_is_named(setup: qemu.Setup, tmp_path: Path, mo
     with pytest.raises(HostError, match=f"qemu-system-{setup.arch.qemu} is not installed") as caught:
         qemu.program(setup.arch)
     assert setup.arch.qemu_package in caught.value.hint
+
+
+def test_a_shell_is_the_same_machine_at_the_users_terminal(setup: qemu.Setup) -> None:
+    checks, shell = qemu.arguments(setup, console=Path("line"), qmp=11), qemu.interactive(setup)
+    begin = checks.index("-chardev")
+    assert shell[:begin] == checks[:begin]
+    assert shell[shell.index("-kernel") :] == checks[checks.index("-kernel") :]
+    assert "-S" not in shell
+    assert set(qemu.interactive(setup, gdb=12)) - set(shell) >= {"-S", "-gdb", "chardev:gdb"}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import agent, cache, initramfs, process, resources
+from harness import agent, cache, cli, process, resources
 from harness.arch import ARCHES
 from harness.deadline import Deadline
 
@@ -47,7 +47,7 @@ def test_a_warm_image_starts_no_process_and_renders_nothing(monkeypatch: pytest.
         raise AssertionError("not on a warm start")
 
     monkeypatch.setattr(process, "spawn", forbidden)
-    monkeypatch.setattr(initramfs, "render", forbidden)
+    monkeypatch.setattr(resources, "render", forbidden)
     assert [agent.image(arch, Deadline.after(120)) for arch in ARCHES] == made
 
 
@@ -75,3 +75,19 @@ def test_bytecode_goes_to_the_cache_where_it_may_not_lie_beside_its_source(tmp_p
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, check=True)
     found = [path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("subject.*.pyc")]
     assert found == ["cache" if forbids else "__pycache__"]
+
+
+def test_what_builds_a_kernel_is_needed_only_where_one_is_built(tmp_path: Path) -> None:
+    tree, build = tmp_path / "a tree", tmp_path / "build"
+    for path in (tree / "Kbuild", tree / "Makefile", build / "Makefile"):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    archive = tmp_path / "linux-7.3.tar.xz"
+    archive.touch()
+    for spec, builds in (
+        *((str(tree), True), (str(archive), True), ("debian:7.3:source", True)),
+        *((str(build), False), ("debian:7.3", False), ("debian:7.3:full", False), ("no/such", False)),
+    ):
+        words = ["run", "--kernel", "bzImage", "--kernel", spec]
+        assert cli.builds(cli.parse(words)) == builds, spec
+    assert [cli.builds(cli.parse([verb])) for verb in ("test", "run", "doctor")] == [True, False, False]

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator
@@ -95,11 +94,7 @@ def test_native_gcc_comes_before_a_cross_gcc_and_that_before_clang(host: Program
     host.llvm("-9", "9.0.1")
     host.llvm("-19")
     assert choose(OTHER).make == {"ARCH": OTHER.name, "LLVM": "-19"}
-    assert choose(OTHER).cc == (
-        "clang-19",
-        f"--target={OTHER.cross.rstrip('-')}",
-        "--ld-path=ld.lld-19",
-    )
+    assert choose(OTHER).cc[:3] == ("clang-19", f"--target={OTHER.cross.rstrip('-')}", "--ld-path=ld.lld-19")
     host.llvm()
     assert choose(OTHER).make == {"ARCH": OTHER.name, "LLVM": "1"}
     host.gcc(OTHER, OTHER.cross)
@@ -173,7 +168,7 @@ def test_cross_compile_for_another_architecture(host: Programs) -> None:
             {"CROSS_COMPILE": ARM64.cross},
             (f"{ARM64.cross}gcc is not installed", ARM64.cross_package, "unset CROSS_COMPILE"),
         ),
-        ({"CROSS_COMPILE": "/no/such/"}, ("/no/such/gcc is not installed",)),
+        ({"CROSS_COMPILE": "/no/such/"}, ("/no/such/gcc is not installed", f"next:  CROSS_COMPILE={ARM64.cross}, or")),
         ({"LLVM": "-99"}, ("clang-99, ld.lld-99, ", "not installed", "recommends clang-99 lld-99 llvm-99")),
         ({"LLVM": "1"}, ("clang, ld.lld, ", "recommends clang lld llvm")),
         ({"LLVM": "/no/such/"}, ("/no/such/clang, ", "see what is in /no/such/")),
@@ -223,6 +218,8 @@ def test_too_old_for_the_tree(host: Programs, tmp_path: Path) -> None:
     deadline = Deadline.after(60)
     toolchain.check(arm, tmp_path, deadline)  # a tree that does not say
     script.write_text(MINIMA)  # not executable, as on a file system without
+    minima = [toolchain.minimum(tmp_path, "gcc", arch, deadline) for arch in (X86_64, ARM64)]
+    assert minima == [(8, 1, 0), (13, 1)]
     toolchain.check(x86, tmp_path, deadline)
     text = refusal(HostError, lambda: toolchain.check(arm, tmp_path, deadline))
     assert "gcc 12.2.0 is too old for this tree, which wants 13.1" in text
@@ -232,7 +229,7 @@ def test_too_old_for_the_tree(host: Programs, tmp_path: Path) -> None:
     host.add("x86-ld", "GNU ld (GNU Binutils) 2.28")
     text = refusal(HostError, lambda: toolchain.check(choose(X86_64, CROSS_COMPILE="x86-"), tmp_path, deadline))
     assert "binutils 2.28 is too old for this tree, which wants 2.30.0" in text
-    script.write_text("exit 1\n")
+    script.write_text("echo 99.0; exit 1\n")
     toolchain.check(arm, tmp_path, deadline)
 
 
@@ -252,6 +249,17 @@ def test_environment_does_not_steer_the_compiler_of_a_guests_program(
     monkeypatch.setenv("CROSS_COMPILE", "no-such-")
     monkeypatch.setenv("LLVM", "yes")
     assert toolchain.compiler(NATIVE, Deadline.after(60)) == ("gcc",)
+
+
+def test_gcc_without_a_prefix_is_a_compiler_for_its_own_machine_only(host: Programs) -> None:
+    deadline = Deadline.after(60)
+    host.gcc(OTHER)
+    assert toolchain.compiles(OTHER, deadline)
+    assert not toolchain.compiles(NATIVE, deadline)
+    host.add("clang-19")
+    host.add("ld.lld-19")
+    assert toolchain.compiles(NATIVE, deadline)  # enough for a guest's program
+    assert not toolchain.compiles(NATIVE, deadline, whole=True)
 
 
 def test_what_a_build_needs_is_missing_only_for_a_build(host: Programs) -> None:
@@ -307,4 +315,3 @@ def test_doctor_tells_each_pair(host: Programs, monkeypatch: pytest.MonkeyPatch)
 def test_doctor_finds_that_the_compilers_of_this_host_work(arch: Arch) -> None:
     found = lines(list(doctor.compilers()))
     assert "ok" in {found[f"{kind} for {arch.name}"][0] for kind in toolchain.TOOLS}
-    assert not os.path.lexists("tiny")

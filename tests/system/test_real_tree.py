@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Debian's newest isolated source, really built, for one architecture: every check runs on what comes out."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from program import results
+
+from harness import kconfig
+from harness.results import Run
+
+pytestmark = [pytest.mark.boots, pytest.mark.builds]
+
+#: Its Image boots in a third of the time that x86_64 takes.
+TREE = ("debian:isolated:source", "--arch", "arm64")
+#: Seconds after which a build has hung: a hundred times what this test is about.
+PATIENCE = 6 * 3600.0
+
+
+def harness(verb: str, *words: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """The program, with the user's own cache: a kernel that is there need not be built for each run of the tests."""
+    argv = [sys.executable, "-m", "harness", verb, "--no-install", *words]
+    env = {name: value for name, value in os.environ.items() if name not in ("ARCH", "CROSS_COMPILE", "LLVM")}
+    return subprocess.run(
+        argv, capture_output=True, text=True, timeout=PATIENCE, check=False, env=env | variables, errors="replace"
+    )
+
+
+@pytest.fixture(scope="module")
+def image() -> Path:
+    done = harness("build", *TREE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Path(done.stdout.split("--kernel ")[-1].split()[0])
+
+
+def test_every_check_passes_and_none_is_skipped(image: Path, tmp_path: Path) -> None:
+    done = harness("run", "--kernel", *TREE, "--json", tmp_path / "json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = results(tmp_path / "json")
+    assert {name: result["verdict"] for name, result in found.items()} == dict.fromkeys(found, "pass")
+    run = Run.from_json((tmp_path / "json").read_text(encoding="utf-8"))
+    assert [Path(kernel.image) for kernel in run.kernels] == [image]
+    assert run.kernels[0].claim == "isolated"
+    assert str(image) in found["root"]["repeat"]
+
+
+def test_it_is_small_and_says_what_it_is(image: Path) -> None:
+    facts = json.loads((image.parent / "build.json").read_text())
+    assert facts["arch"] == "arm64"
+    assert facts["objects"] < 2000 or facts["seconds"] > 0
+    config = kconfig.parse((image.parent / "config").read_text())
+    assert config["CONFIG_COREDUMP"] == "y"
+    assert "CONFIG_MODULES_TREE_LOOKUP" not in config or config["CONFIG_MODULES"] == "y"
+    assert config.get("CONFIG_BTRFS_FS", "n") == "n"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("CONFIG_SMB_SERVER=y", "it depends on INET [=n]"),
+        ("CONFIG_PNFS_BLOCK=y", "it cannot be set: other symbols select it"),
+        ("CONFIG_NO_SUCH_SYMBOL=y", "has no such symbol"),
+        ("# CONFIG_BINFMT_ELF is not set", "but every guest needs CONFIG_BINFMT_ELF=y"),
+    ],
+)
+def test_what_cannot_be_configured_is_named_with_what_blocks_it(tmp_path: Path, line: str, reason: str) -> None:
+    fragment = tmp_path / "mine.config"
+    fragment.write_text(line + "\n")
+    done = harness("build", *TREE, "--check", "boot", "--fragment", fragment)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert line in done.stderr
+    assert reason in done.stderr
+    assert str(fragment) in done.stderr

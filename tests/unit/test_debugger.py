@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a debugger is told: its name, the symbols of the same build, the socket."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+from pathlib import Path
+
+import pytest
+
+from harness import shell
+from harness.arch import ARCHES, Arch
+from harness.kernel import Kernel
+
+
+def subject(image: Path, arch: Arch, contents: bytes = b"no ELF file") -> Kernel:
+    image.parent.mkdir(parents=True, exist_ok=True)
+    image.write_bytes(contents)
+    return Kernel(str(image), image, image, arch, "7.3.0", None, None)
+
+
+@pytest.mark.parametrize("arch", ARCHES, ids=lambda arch: arch.name)
+def test_symbols_lie_at_the_top_of_the_build_directory_or_beside_the_image(tmp_path: Path, arch: Arch) -> None:
+    for image, symbols in ((tmp_path / "a build" / arch.image, "a build/vmlinux"), (tmp_path / "b/Image", "b/vmlinux")):
+        kernel = subject(image, arch)
+        assert shell.vmlinux(kernel) is None
+        (tmp_path / symbols).write_bytes(b"\x7fELF and more")
+        assert shell.vmlinux(kernel) == tmp_path / symbols
+    elf = subject(tmp_path / "vmlinux-7.3.0", arch, b"\x7fELF")
+    assert shell.vmlinux(elf) == elf.image
+
+
+@pytest.mark.parametrize("arch", ARCHES, ids=lambda arch: arch.name)
+def test_the_line_can_be_pasted(tmp_path: Path, arch: Arch) -> None:
+    kernel = subject(tmp_path / "a build" / arch.image, arch)
+    assert "without symbols: there is no vmlinux" in shell.debugger(kernel, tmp_path / "gdb")
+    (tmp_path / "a build/vmlinux").write_bytes(b"\x7fELF")
+    program = "gdb" if arch.qemu == platform.machine() else "gdb-multiarch"
+    line = shlex.split(shell.debugger(kernel, tmp_path / "gdb"))
+    assert line == [program, f"{tmp_path}/a build/vmlinux", "-ex", f"target remote {tmp_path}/gdb"]
