@@ -86,8 +86,7 @@ def _fill(slot: Path, tree: Tree, deadline: Deadline) -> None:
         if killed:  # files that the other tree has and this one has not
             tree.repository.git("clean", "-ffdxq", deadline=deadline, work=source, index=index)
     except GitError as error:
-        # An object may have gone from the user's repository since: then all is read anew the next time.
-        (tree.home / "index").unlink(missing_ok=True)
+        (tree.home / "index").unlink(missing_ok=True)  # then all is read anew the next time
         raise HostError(
             f"{tree.spec} could not be checked out in {source}",
             cause=error.cause,

@@ -72,8 +72,8 @@ def run(words: list[str | Path], deadline: Deadline, env: Mapping[str, str], cwd
 class Repository:
     """A bare repository in the cache. The objects of others are borrowed by way of its alternates, never copied.
 
-    git writes no object that it has, but it touches the file that has it (git-gc(1)), also where it is borrowed. So
-    objects are written into a directory of their own, from which nothing can be borrowed.
+    git writes no object that it has, but it gives the file that has it a new date, also where it is borrowed (git:
+    object-file.c, freshen_loose_object). So objects are written by a git that does not see those of others.
     """
 
     path: Path
@@ -107,7 +107,6 @@ class Repository:
         What ``writes`` objects sees only those that were written here.
         """
         variables: dict[str, str | Path] = {"GIT_DIR": self.path}
-        variables |= {"GIT_OBJECT_DIRECTORY": objects} if objects else {}
         # A bare repository has no work tree unless it is told of one.
         variables |= {"GIT_WORK_TREE": work} if work else {}
         variables |= {"GIT_INDEX_FILE": index} if index else {}

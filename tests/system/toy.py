@@ -36,7 +36,7 @@ def toy(path: Path) -> Path:
     names = {name for needs in session.needs().values() for name in needs}
     for arch in ARCHES:
         for name in ("guest", arch.name, *kconfig.PROFILES):
-            names |= {symbol.removeprefix("CONFIG_") for symbol in kconfig.fragment(name, arch)}
+            names |= {symbol.removeprefix("CONFIG_") for symbol in kconfig.fragment(name)}
     text = "".join(f'config {name}\n\tbool "{name}"\n\n' for name in sorted(names))
     (path / "Kconfig.wanted").write_text(f"# SPDX-License-Identifier: GPL-2.0-only\n{text}")
     return path

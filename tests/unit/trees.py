@@ -84,7 +84,7 @@ def look(spec: str | Path, *users: Path) -> tree.Tree:
 
 def names(found: tree.Tree) -> dict[str, str]:
     """The files of a tree, each with its mode as git writes it."""
-    words = ["git", "--git-dir", found.repository.path, "ls-tree", "-r", "-z", found.oid]
+    words: list[str | Path] = ["git", "--git-dir", found.repository.path, "ls-tree", "-r", "-z", found.oid]
     text = subprocess.run(words, check=True, capture_output=True).stdout.decode(errors="surrogateescape")
     return {entry.partition("\t")[2]: entry.partition(" ")[0] for entry in text.split("\0") if entry}
 
