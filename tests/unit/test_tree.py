@@ -250,7 +250,8 @@ def test_programs_of_the_user_are_not_started(user: Path, tmp_path: Path) -> Non
     trap = put(tmp_path, {"trap": f"#!/bin/sh\necho $0 >{tmp_path}/sprung\ncat\n"}) / "trap"
     for name in ("core.fsmonitor", "filter.x.clean", "filter.x.smudge", "filter.x.process", "diff.external"):
         git(user, "config", name, str(trap))
-    put(tmp_path / "home", {".config/git/attributes": "* filter=x\n"})
+    home = f'[core]\nfsmonitor = {trap}\n[filter "x"]\nclean = {trap}\n'
+    put(tmp_path / "home", {".config/git/attributes": "* filter=x\n", ".gitconfig": home})
     put(user, {".gitattributes": "*.c filter=x text eol=crlf\n"})
     hooks = user / ".git/hooks"
     for name in ("post-index-change", "post-checkout", "reference-transaction"):
