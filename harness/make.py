@@ -117,7 +117,9 @@ class Make:
         given |= {"KCFLAGS": flags, "KAFLAGS": flags}
         compiler = next(word for word in reversed(self.toolchain.cc) if not word.startswith("-"))
         if shutil.which("ccache") and "ccache" not in self.toolchain.cc:
-            given |= {"CC": f"ccache {compiler}", "HOSTCC": f"ccache {'gcc' if shutil.which('gcc') else compiler}"}
+            # What make takes for the programs that it runs itself (the kernel's Makefile).
+            host = compiler if self.toolchain.kind == "clang" else "gcc"
+            given |= {"CC": f"ccache {compiler}", "HOSTCC": f"ccache {host}"}
         words = [f"{name}={value}" for name, value in given.items()]
         return ["make", "-C", self.source, f"-j{pool.processors()}", *words, *targets]
 
