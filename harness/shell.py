@@ -40,7 +40,9 @@ SCRIPT = 1 << 20
 #: How the guest tells its command's exit status (initramfs/shell.sh).
 STATUS = re.compile(rb"\x1e(\d+)\x1e\r?\n")
 #: What the kernel prints before an orderly end, at any loglevel (kernel/reboot.c); a panic's reset has no such line.
-ORDERLY = re.compile(rb"reboot: (Power down|Restarting system)")
+ORDERLY = re.compile(rb"reboot: (Power down|Restarting system|.*System halted)")
+#: A small kernel for x86_64 has no ACPI, by which it could switch the machine off: it stands still.
+HALTED = re.compile(rb"reboot: .*System halted")
 NEEDS = (
     "virtme-ng shares this host's files: the kernel needs 9p built in (tests/bench/virtme.config), or virtiofs, "
     "and the host virtiofsd"
@@ -204,6 +206,8 @@ def _relay(console: IO[bytes] | None) -> int | None:
             status = EXIT_OK  # the command itself has ended the guest
         sys.stdout.buffer.write(STATUS.sub(b"", line).replace(b"\r\n", b"\n"))
         sys.stdout.buffer.flush()
+        if HALTED.search(line):
+            break
     return status
 
 

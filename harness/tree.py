@@ -86,8 +86,8 @@ def is_tree(path: Path) -> bool:
 def snapshot(spec: str, deadline: Deadline) -> Tree:
     """The tree that ``spec`` names, as it is now. Raises RequestError if it is none, HostError.
 
-    Nothing but what changed since the last time is read again (0.4 s where nothing did; 30 s the first time without
-    git).
+    Nothing but what changed since the last time is read again: a second or two, and half a minute to a minute the
+    first time without git, in which all files become objects.
     """
     path, revision = split(spec)
     if not path.exists():

@@ -15,7 +15,7 @@ if [ -e /command ]; then
 else
     [ -z "$COLUMNS" ] || stty cols "$COLUMNS" rows "$LINES"
     echo "Linux $(uname -r) on $(uname -m)"
-    echo "To leave: exit, poweroff -f, or Ctrl-A X"
+    echo "To leave: exit, reboot -f, or Ctrl-A X"
     # A serial line in place of /dev/console, which cannot control a session: Ctrl-C and jobs work.
     setsid cttyhack sh
 fi
