@@ -19,7 +19,6 @@ import termios
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 from harness import accel, agent, apt, arch, cache, initramfs, kernel, process, qemu, resources, session
 from harness.arch import ARCHES, Arch
@@ -184,7 +183,7 @@ def _attend(setup: qemu.Setup, listening: int | None, command: bytes | None) -> 
             child = stack.enter_context(
                 process.spawn(argv, pass_fds=passed, stdout=subprocess.PIPE, stderr=errors, grace=0)
             )
-            status = _relay(child.stdout)
+            status = _relay(child)
         if child.wait() != 0:
             errors.seek(0)
             cause = next(iter(errors.read().decode(errors="replace").splitlines()), f"exit status {child.returncode}")
@@ -194,10 +193,10 @@ def _attend(setup: qemu.Setup, listening: int | None, command: bytes | None) -> 
     return status
 
 
-def _relay(console: IO[bytes] | None) -> int | None:
+def _relay(child: subprocess.Popen[bytes]) -> int | None:
     """Copy what the guest says to stdout. Returns its command's exit status; None if the guest just died."""
     status = told = None
-    for line in console or ():
+    for line in child.stdout or ():
         if told:
             continue  # of how the guest ends
         if told := STATUS.search(line):
@@ -207,7 +206,7 @@ def _relay(console: IO[bytes] | None) -> int | None:
         sys.stdout.buffer.write(STATUS.sub(b"", line).replace(b"\r\n", b"\n"))
         sys.stdout.buffer.flush()
         if HALTED.search(line):
-            break
+            child.terminate()
     return status
 
 
