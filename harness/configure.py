@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from harness import cache, kconfig, process, resources
@@ -16,6 +18,10 @@ from harness.tree import Tree
 
 #: The configuration that the fragment goes on top of: virtme-ng makes 2.6 times as many objects, and bigger ones.
 BASE = "tinyconfig"
+#: The lines of `git ls-tree` with files that Kconfig reads, or that say how it is run.
+SOURCES = re.compile(
+    r"^.*\t(?:(?:.*/)?Kconfig[^/\n]*|scripts/.*|(?:arch/[^/\n]*|kernel)/configs/.*|.*\bMakefile)\n", re.MULTILINE
+)
 #: What kconfigs/why.c says, in words.
 WORDS = {
     "unknown": "no Kconfig file of this architecture has it",
@@ -29,9 +35,27 @@ WORDS = {
 def configured(make: Make, tree: Tree, wanted: Sequence[Wish], deadline: Deadline) -> dict[str, str]:
     """Make .config in the output directory and return what is set in it.
 
-    Raises RequestError for wishes that the tree cannot fulfil, BuildError, HostError. A .config that is already as it
-    comes out is left alone, so that make does not start again.
+    The .config of the last build stays if all that it came from is the same: make takes seconds to come to the same
+    again. Raises RequestError for wishes that the tree cannot fulfil, BuildError, HostError.
     """
+    final, stamp = make.output / ".config", make.output / "nullfs-harness.stamp"
+    sources = _sources(tree, deadline)
+    with suppress(OSError):
+        if stamp.read_text() == sources:
+            return kconfig.parse(final.read_text(errors="replace"))
+    config = _configured(make, tree, wanted, deadline)
+    with cache.writing(stamp):
+        stamp.write_text(sources)
+    return config
+
+
+def _sources(tree: Tree, deadline: Deadline) -> str:
+    """A digest of the files of the tree from which a .config is made; for the fragment the directory stands."""
+    listed = tree.repository.git("ls-tree", "-r", "--full-tree", tree.oid, deadline=deadline)
+    return hashlib.sha256("".join(SOURCES.findall(listed)).encode(errors="replace")).hexdigest()
+
+
+def _configured(make: Make, tree: Tree, wanted: Sequence[Wish], deadline: Deadline) -> dict[str, str]:
     draft, final = make.output / "draft.config", make.output / ".config"
     fragment = make.output / "nullfs-harness.config"
     with cache.writing(make.output):
