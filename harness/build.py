@@ -22,7 +22,7 @@ from harness.arch import Arch, by_name
 from harness.deadline import Deadline
 from harness.errors import HostError
 from harness.kconfig import Wish
-from harness.make import ALWAYS, Make, Watch
+from harness.make import ALWAYS, BuildError, Make, Watch
 from harness.toolchain import Toolchain
 from harness.tree import Tree
 
@@ -176,16 +176,25 @@ def _build(wanted: Plan, slot: Path, deadline: Deadline, watch: Watch | None) ->
         output.mkdir(exist_ok=True)
         os.utime(output)
         (output / UNFINISHED).write_text(BOOT_ID.read_text())
+    try:
+        return _made(wanted, make, deadline, watch, there=None if again else there)
+    except BuildError:
+        (output / UNFINISHED).unlink()  # make has ended by itself, and left all in order
+        raise
+
+
+def _made(wanted: Plan, make: Make, deadline: Deadline, watch: Watch | None, *, there: int | None) -> Built:
+    """Make it, and put it into the cache. ``there``: objects that are made already; None: nobody knows how many come."""
     begun, before = time.monotonic(), _cpu()
     config = configure.configured(make, wanted.tree, wanted.wanted, deadline)
     symbols = sum(value in ("y", "m") for value in config.values())
+    planned = None if there is None else max(1, round(symbols * _ratio(wanted.arch)) - there)
     target = Path(wanted.arch.image).name
     # What nobody asked for, and is a module by default, is not made.
     modular = any(config.get(wish.symbol) == "m" for wish in wanted.wanted)
     modules = [target, "modules"] if modular else [target]
-    planned = None if again else max(1, round(symbols * _ratio(wanted.arch)) - there)
     made = make.run(*modules, deadline=deadline, watch=watch, planned=planned)
-    if not again:
+    if there is not None:
         _remember(wanted.arch, (made.objects + there) / symbols)
     facts = {
         "tree": wanted.tree.oid,
@@ -203,12 +212,13 @@ def _build(wanted: Plan, slot: Path, deadline: Deadline, watch: Watch | None) ->
         place.mkdir()
         if len(modules) > 1:
             make.run("modules_install", deadline=deadline, INSTALL_MOD_PATH=place, INSTALL_MOD_STRIP="1")
-        for name, path in ((target, output / wanted.arch.image), ("vmlinux", output / "vmlinux"), ("build.log", log)):
+        output = make.output
+        files = {target: output / wanted.arch.image, "vmlinux": output / "vmlinux", "config": output / ".config"}
+        for name, path in {**files, "build.log": make.log}.items():
             shutil.copyfile(path, place / name)
-        shutil.copyfile(output / ".config", place / "config")
         (place / "build.json").write_text(json.dumps(facts, indent=1) + "\n")
         final = cache.publish(place, cache.directory("kernels") / wanted.key)
-    (output / UNFINISHED).unlink()
+    (make.output / UNFINISHED).unlink()
     _keep(final.parent.iterdir(), KEPT_KERNELS, final)
     return _built(final, facts, wanted.arch, kept=False)
 
