@@ -184,7 +184,7 @@ def _build(wanted: Plan, slot: Path, deadline: Deadline, watch: Watch | None) ->
 
 
 def _made(wanted: Plan, make: Make, deadline: Deadline, watch: Watch | None, *, there: int | None) -> Built:
-    """Make it, and put it into the cache. ``there``: objects that are made already; None: nobody knows how many come."""
+    """Make it, and put it into the cache. ``there``: objects that are made; None: nobody knows how many come."""
     begun, before = time.monotonic(), _cpu()
     config = configure.configured(make, wanted.tree, wanted.wanted, deadline)
     symbols = sum(value in ("y", "m") for value in config.values())
