@@ -53,27 +53,21 @@ def test_every_check_passes_and_none_is_skipped(image: Path, tmp_path: Path) -> 
 def test_it_is_small_and_says_what_it_is(image: Path) -> None:
     facts = json.loads((image.parent / "build.json").read_text())
     assert facts["arch"] == "arm64"
-    assert facts["objects"] < 2000 or facts["seconds"] > 0
     config = kconfig.parse((image.parent / "config").read_text())
     assert config["CONFIG_COREDUMP"] == "y"
-    assert "CONFIG_MODULES_TREE_LOOKUP" not in config or config["CONFIG_MODULES"] == "y"
     assert config.get("CONFIG_BTRFS_FS", "n") == "n"
 
 
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        ("CONFIG_SMB_SERVER=y", "it depends on INET [=n]"),
-        ("CONFIG_PNFS_BLOCK=y", "it cannot be set: other symbols select it"),
-        ("CONFIG_NO_SUCH_SYMBOL=y", "has no such symbol"),
-        ("# CONFIG_BINFMT_ELF is not set", "but every guest needs CONFIG_BINFMT_ELF=y"),
-    ],
-)
-def test_what_cannot_be_configured_is_named_with_what_blocks_it(tmp_path: Path, line: str, reason: str) -> None:
+def test_what_cannot_be_configured_is_named_with_what_blocks_it(tmp_path: Path) -> None:
+    reasons = {
+        "CONFIG_SMB_SERVER=y": "it depends on INET [=n]",
+        "CONFIG_PNFS_BLOCK=y": "it cannot be set: other symbols select it",
+        "CONFIG_NO_SUCH_SYMBOL=y": "has no such symbol",
+    }
     fragment = tmp_path / "mine.config"
-    fragment.write_text(line + "\n")
+    fragment.write_text("".join(f"{line}\n" for line in reasons))
     done = harness("build", *TREE, "--check", "boot", "--fragment", fragment)
     assert done.returncode == 2, done.stdout + done.stderr
-    assert line in done.stderr
-    assert reason in done.stderr
-    assert str(fragment) in done.stderr
+    for line, reason in reasons.items():
+        (told,) = (each for each in done.stderr.splitlines() if f"{line} (wanted by {fragment})" in each)
+        assert reason in told
