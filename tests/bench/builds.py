@@ -53,11 +53,15 @@ class Yard:
             raise CannotError(f"no {pattern} came out of {process.pasteable(self.words)}")
         return found[0]
 
-    def cold(self) -> float:
-        """CPU seconds of a build from nothing; only the tree is in the cache."""
+    def unpack(self) -> None:
+        """Have the tree in the cache; an archive is unpacked there as well."""
         if not (self.scratch / "cache").exists():
             # A fragment without a symbol is refused, but only after the tree has been looked at.
             process.run([*self.words, "--fragment", os.devnull], Deadline.after(LIMIT), cwd=TOP, env=self.environment)
+
+    def cold(self) -> float:
+        """CPU seconds of a build from nothing; only the tree is in the cache."""
+        self.unpack()
         shutil.rmtree(self.scratch / "cache/kernels", ignore_errors=True)
         for left in (self.scratch / "cache").glob("trees/*/slots/*/build-*"):
             shutil.rmtree(left)
@@ -82,9 +86,10 @@ class Yard:
         return Path(self.arch.image).name
 
     def virtme(self) -> float:
-        """CPU seconds of `vng --build` with the configuration that it makes by itself. After ``cold``."""
+        """CPU seconds of `vng --build` with the configuration that it makes by itself, of an archive's tree."""
         if shutil.which("vng", path=self.environment["PATH"]) is None:
             raise CannotError("vng is not on the PATH")
+        self.unpack()
         copy = self.scratch / "virtme"
         if not copy.exists():
             shutil.copytree(self.place("trees/*/slots/0/source"), copy, symlinks=True)
@@ -123,7 +128,6 @@ def build(yard: Yard) -> Measured:
 def build_virtme(yard: Yard) -> Measured:
     """The same by virtme-ng's default. Raises FailedError, CannotError."""
     ways = Way("CPU of vng --build", yard.virtme, warmed=False), Way("of build", yard.cold, warmed=False)
-    yard.cold()
     return compared(*ways, yard.repeats)
 
 
