@@ -17,7 +17,6 @@ from harness.deadline import Deadline
 from harness.kernel import Kernel
 
 pytestmark = pytest.mark.boots
-SOON = Deadline.after(600)
 #: Bytes of debug information, more than all that a guest gets.
 BALLAST = 8 << 20
 
@@ -94,17 +93,17 @@ def test_a_kernel_loads_its_modules_as_they_are(program: Program, image: Path) -
 @pytest.fixture
 def copied(image: Path, tmp_path: Path) -> Kernel:
     """The same kernel with just the modules that btrfs needs, and a configuration by which it unpacks none itself."""
-    [real] = kernel.resolve(str(image), [ARM64], SOON)
+    [real] = kernel.resolve(str(image), [ARM64], Deadline.after(600))
     assert real.modules is not None
     copy = tmp_path / "lib/modules" / real.release
-    for module in modules.closure(real, ["btrfs"], SOON):
+    for module in modules.closure(real, ["btrfs"], Deadline.after(600)):
         path = copy / module.path
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(real.modules / module.path, path)
     shutil.copy(image, copy / "vmlinuz")
     config = (real.modules / "config").read_text()
     (copy / "config").write_text(config.replace("CONFIG_MODULE_DECOMPRESS=y\n", ""))
-    [found] = kernel.resolve(str(copy / "vmlinuz"), [ARM64], SOON)
+    [found] = kernel.resolve(str(copy / "vmlinuz"), [ARM64], Deadline.after(600))
     return found
 
 

@@ -225,13 +225,13 @@ def test_failure_of_apt_shows_its_first_error(clone: Clone) -> None:
 
 
 def test_apt_is_asked_to_stop_and_waited_for(clone: Clone) -> None:
-    end = f"sleep 0.5; touch {clone.home}/ended; exit 1"
-    clone.stand_in("apt-get", f"trap '{end}' INT; touch {clone.home}/on; sleep 9 & wait")
+    end = f"kill $!; sleep 0.5; touch {clone.home}/ended; exit 1"
+    clone.stand_in("apt-get", f"trap '{end}' INT; touch {clone.home}/on; sleep 120 & wait")
     clone.stand_in("sudo", 'exec "$@"')
     child = clone.start("run")
     wait_for(clone.home / "on")
     child.terminate()
-    assert child.wait(20) == 128 + signal.SIGTERM
+    assert child.wait(120) == 128 + signal.SIGTERM
     assert (clone.home / "ended").exists()
 
 
@@ -254,7 +254,7 @@ def test_venv_is_made_once_and_kept_up_to_date(toy: Clone) -> None:
 def test_killed_bootstrap_is_noticed_and_redone(toy: Clone) -> None:
     child = stuck_in_pip(toy)
     child.kill()
-    child.communicate(timeout=20)
+    child.communicate(timeout=120)
     assert toy.venv.exists()
     assert "making" in toy.run("run")[2]
     assert not list(toy.home.glob("cache/*/tmp/*"))
@@ -264,7 +264,7 @@ def test_killed_bootstrap_is_noticed_and_redone(toy: Clone) -> None:
 def test_signal_leaves_nothing_behind(toy: Clone, number: signal.Signals) -> None:
     child = stuck_in_pip(toy)
     child.send_signal(number)
-    _, err = child.communicate(timeout=20)
+    _, err = child.communicate(timeout=120)
     assert (child.returncode, err.splitlines()[-1]) == (128 + number, "interrupted")
     assert not toy.leftovers()
 
@@ -283,7 +283,7 @@ def test_two_at_once_make_one_venv_and_the_signal_decides_the_status(toy: Clone)
         assert child.stdout
         assert child.stdout.readline().startswith(str(toy.venv))
         child.terminate()
-    errs = "".join(child.communicate(timeout=20)[1] for child in both)
+    errs = "".join(child.communicate(timeout=120)[1] for child in both)
     assert (errs.count("waiting for another"), errs.count("installing")) == (1, 1)
     assert [child.returncode for child in both] == [143, 143]
 

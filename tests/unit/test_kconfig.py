@@ -129,7 +129,7 @@ def test_a_fragment_of_the_users(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("# CONFIG_PROC_FS is not set\n", "has # CONFIG_PROC_FS is not set, but every guest needs CONFIG_PROC_FS=y"),
-        ("CONFIG_ACPI=n\n", "but every guest on x86_64 needs CONFIG_ACPI=y"),
+        ("CONFIG_SERIAL_8250=n\n", "but every guest on x86_64 needs CONFIG_SERIAL_8250=y"),
         ("CONFIG_BUG=n\n", "but profile minimal needs CONFIG_BUG=y"),
         ("CONFIG_KCMP=m\n", "has CONFIG_KCMP=m, but check kcmp needs CONFIG_KCMP=y"),
     ],

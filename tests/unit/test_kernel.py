@@ -19,7 +19,6 @@ from harness.deadline import Deadline
 from harness.errors import HostError, RequestError
 
 RELEASE = "7.3.4+deb13-cloud-amd64"
-SOON = Deadline.after(600)
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +89,7 @@ def deb(where: Path, name: str, files: dict[str, bytes | str]) -> Path:
 
 
 def one(spec: str | Path, arch: Arch | None = None) -> kernel.Kernel:
-    (found,) = kernel.resolve(str(spec), [arch] if arch else [], SOON)
+    (found,) = kernel.resolve(str(spec), [arch] if arch else [], Deadline.after(600))
     return found
 
 
@@ -266,7 +265,7 @@ def test_a_spec_that_is_no_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     put(tmp_path / "s390", vmlinux(22))
     (tmp_path / "directory").mkdir()
     with pytest.raises(RequestError) as caught:
-        kernel.resolve(spec, [], SOON)
+        kernel.resolve(spec, [], Deadline.after(600))
     assert message in caught.value.what
     assert caught.value.exit_status == 2
     assert caught.value.hint or caught.value.cause
@@ -285,7 +284,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
 
 @pytest.mark.boots
 def test_debians_kernels_for_every_architecture() -> None:
-    found = kernel.resolve("debian:isolated", [], SOON)
+    found = kernel.resolve("debian:isolated", [], Deadline.after(600))
     assert [each.arch for each in found] == list(ARCHES)
     for each in found:
         assert each.version >= (7, 3)
@@ -295,5 +294,5 @@ def test_debians_kernels_for_every_architecture() -> None:
         assert each.modules.name == each.release
         assert each.boot.is_file()
     started = time.monotonic()
-    assert kernel.resolve("debian:isolated", [], SOON) == found
+    assert kernel.resolve("debian:isolated", [], Deadline.after(600)) == found
     assert time.monotonic() - started < 0.6

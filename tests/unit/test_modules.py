@@ -22,8 +22,11 @@ from harness.errors import HostError, RequestError
 from harness.kernel import Kernel
 
 RELEASE = "7.3.4-test"
-SOON = Deadline.after(600)
 DEBUG = b"debug" * 1000
+
+
+def soon() -> Deadline:
+    return Deadline.after(600)
 
 
 def module(depends: str = "", soft: str = "", release: str = RELEASE, machine: int = 183) -> bytes:
@@ -59,7 +62,7 @@ def made_up(tmp_path: Path, files: dict[str, bytes], config: dict[str, str] | No
 
 
 def names(kernel: Kernel, *wanted: str) -> list[str]:
-    return [each.name for each in modules.closure(kernel, wanted, SOON)]
+    return [each.name for each in modules.closure(kernel, wanted, soon())]
 
 
 @pytest.mark.usefixtures("own_cache")
@@ -83,7 +86,7 @@ def test_what_is_needed_is_loaded_before(tmp_path: Path) -> None:
     assert sorted(found) == ["four_4", "one_1", "soft", "three", "two_2"]
     assert found.index("four_4") < min(found.index("soft"), found.index("two_2"))
     assert found[-1] == "one_1"
-    loadable = modules.closure(kernel, ["one-1", "one_1"], SOON)
+    loadable = modules.closure(kernel, ["one-1", "one_1"], soon())
     assert [each.name for each in loadable] == found
     dep = modules.modules_dep(loadable)
     assert modules.load_order(dep, "one_1") == [f"kernel/{name}.ko" for name in (*_needs(dep, "one-1"), "one-1")]
@@ -133,7 +136,7 @@ def test_modules_that_cannot_be_loaded(tmp_path: Path, files: dict[str, bytes], 
 @pytest.mark.usefixtures("own_cache")
 def test_one_in_updates_goes_before_the_kernels_own(tmp_path: Path) -> None:
     kernel = made_up(tmp_path, {"a.ko": module(), "../updates/a.ko.xz": lzma.compress(module())})
-    [found] = modules.closure(kernel, ["a"], SOON)
+    [found] = modules.closure(kernel, ["a"], soon())
     assert found.path == "updates/a.ko.xz"
 
 
@@ -154,16 +157,16 @@ def test_a_module_stays_compressed_if_its_kernel_unpacks_it(
     both = {"CONFIG_MODULE_DECOMPRESS": "y", f"CONFIG_MODULE_COMPRESS_{symbol}": "y"}
     for config in (None, *({name: "y"} for name in both)):
         kernel = made_up(tmp_path, {f"a.ko.{ending}": packed}, config)
-        made = modules.files(kernel, modules.closure(kernel, ["a"], SOON), SOON)
+        made = modules.files(kernel, modules.closure(kernel, ["a"], soon()), soon())
         assert made == {
             f"{top}/kernel/a.ko": modules.slim(module()),
             f"{top}/modules.dep": b"kernel/a.ko:\n",
         }
     kernel = made_up(tmp_path, {}, both)
-    made = modules.files(kernel, modules.closure(kernel, ["a"], SOON), SOON)
+    made = modules.files(kernel, modules.closure(kernel, ["a"], soon()), soon())
     assert made == {f"{top}/kernel/a.ko.{ending}": packed, f"{top}/modules.dep": f"kernel/a.ko.{ending}:\n".encode()}
     made_up(tmp_path, {"b.ko": module()})
-    assert modules.slim(module()) in modules.files(kernel, modules.closure(kernel, ["b"], SOON), SOON).values()
+    assert modules.slim(module()) in modules.files(kernel, modules.closure(kernel, ["b"], soon()), soon()).values()
     if ending == "zst":
         made_up(tmp_path, {f"a.ko.{ending}": packed[:-5]})
         with pytest.raises(RequestError, match=r"a\.ko\.zst is no kernel module, or a damaged one"):
@@ -220,12 +223,12 @@ def test_what_was_found_is_kept_until_a_file_changes(tmp_path: Path, own_cache: 
 @pytest.mark.boots
 @pytest.mark.parametrize("arch", ARCHES, ids=lambda arch: arch.name)
 def test_debians_modules(arch: Arch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    [cloud] = kernel.resolve("debian:isolated", [arch], SOON)
-    base = agent.image(arch, SOON)
+    [cloud] = kernel.resolve("debian:isolated", [arch], soon())
+    base = agent.image(arch, soon())
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path))
     shutil.copytree(base.parents[1] / "initramfs", tmp_path / "initramfs")
     assert cloud.modules is not None
-    found = modules.closure(cloud, ["btrfs", "cifs", "ksmbd"], SOON)
+    found = modules.closure(cloud, ["btrfs", "cifs", "ksmbd"], soon())
     after = {each.name: each.after for each in found}
     assert set(after["btrfs"]) >= {"xor", "raid6_pq"}
     assert set(after["ksmbd"]) >= {"gcm", "ccm", "libarc4"}  # two of them by softdep
@@ -235,7 +238,7 @@ def test_debians_modules(arch: Arch, tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert set(each.after) <= seen
         assert each.place.endswith(".ko.xz")
         seen.add(each.name)
-    made = modules.files(cloud, found, SOON)
+    made = modules.files(cloud, found, soon())
     top = f"lib/modules/{cloud.release}"
     assert set(made) == {f"{top}/{each.place}" for each in found} | {f"{top}/modules.dep"}
     for each in found:
@@ -247,15 +250,15 @@ def test_debians_modules(arch: Arch, tmp_path: Path, monkeypatch: pytest.MonkeyP
         places = {one.name: one.place for one in found}
         assert {places[name] for name in each.after} <= set(order[:-1])
     # The image has them behind all that it had before, and is made once.
-    image = agent.image_with(cloud, ["btrfs"], SOON)
+    image = agent.image_with(cloud, ["btrfs"], soon())
     before = image.stat()
-    assert agent.image_with(cloud, ["btrfs"], SOON).stat() == before
+    assert agent.image_with(cloud, ["btrfs"], soon()).stat() == before
     assert image.read_bytes().startswith(base.read_bytes())
     assert b"/btrfs.ko.xz\0" in image.read_bytes()
     assert b"/cifs.ko.xz\0" not in image.read_bytes()
     # Nothing to load: the very image that all kernels share.
     for wanted in ((), ("test_firmware",), ("no_such_module",)):
-        assert agent.image_with(cloud, wanted, SOON) == agent.image(arch, SOON)
+        assert agent.image_with(cloud, wanted, soon()) == agent.image(arch, soon())
 
 
 def test_directories_come_before_what_is_in_them() -> None:
