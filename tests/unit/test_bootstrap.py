@@ -68,6 +68,11 @@ def main(args):
 """
 
 
+def hear() -> None:
+    """Hear SIGINT, which a shell lets its background jobs ignore."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Clone:
     """A copy of the clone, and the world it is started in."""
 
@@ -98,7 +103,10 @@ class Clone:
     def start(self, *words: str, python: Sequence[str] = (BARE,), **env: str) -> subprocess.Popen[str]:
         """`python3 -m harness words...`."""
         argv, pipe = [*python, "-m", "harness", *words], subprocess.PIPE
-        return subprocess.Popen(argv, cwd=self.clone, env=self.env | env, stdout=pipe, stderr=pipe, text=True)
+        return subprocess.Popen(
+            argv, cwd=self.clone, env=self.env | env, stdout=pipe, stderr=pipe, text=True,
+            preexec_fn=hear,  # noqa: PLW1509 - the child has no threads yet
+        )  # fmt: skip
 
     def run(self, *words: str, python: Sequence[str] = (BARE,), **env: str) -> tuple[int, str, str]:
         """Its exit status, stdout and stderr."""
