@@ -81,5 +81,5 @@ def image_with(kernel: Kernel, names: Iterable[str], deadline: Deadline) -> Path
     final = base.with_stem(f"{base.stem}-{hashlib.sha256(repr(loadable).encode()).hexdigest()[:16]}")
     if not final.exists():
         archive = initramfs.tree(modules.files(kernel, loadable, deadline))
-        cache.write(final, initramfs.appended(base.read_bytes(), archive))
+        cache.write(final, initramfs.join(base.read_bytes(), [archive]))
     return final

@@ -10,7 +10,7 @@ import platform
 import resource
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -80,8 +80,6 @@ class Built:
     cpu: float
     objects: int
     warnings: tuple[str, ...]
-    #: Whether it was there already.
-    kept: bool
 
     @property
     def log(self) -> Path:
@@ -133,14 +131,14 @@ def found(wanted: Plan) -> Built | None:
     try:
         facts = json.loads((place / "build.json").read_text())
         os.utime(place)
-        return _built(place, facts, wanted.arch, kept=True)
+        return _built(place, facts, wanted.arch)
     except (OSError, ValueError, KeyError):
         return None
 
 
-def _built(place: Path, facts: dict[str, Any], arch: Arch, *, kept: bool) -> Built:
+def _built(place: Path, facts: dict[str, Any], arch: Arch) -> Built:
     numbers = (facts["seconds"], facts["cpu"], facts["objects"], tuple(facts["warnings"]))
-    return Built(place, place / Path(arch.image).name, *numbers, kept)
+    return Built(place, place / Path(arch.image).name, *numbers)
 
 
 def build(wanted: Plan, deadline: Deadline, watch: Watch | None = None) -> Built:
@@ -170,12 +168,12 @@ def _build(wanted: Plan, slot: Path, deadline: Deadline, watch: Watch | None) ->
     with cache.writing(log):
         log.write_text(f"{wanted.tree.spec}: {wanted.tree.oid} for {wanted.arch.name}\n{wanted.toolchain.version}\n")
     _recover(output)
-    _keep(slot.glob("build-*"), KEPT_OUTPUTS, output)
     again, there = (output / "vmlinux").exists(), sum(1 for _ in output.rglob("*.o"))
     with cache.writing(output):
         output.mkdir(exist_ok=True)
         os.utime(output)
         (output / UNFINISHED).write_text(BOOT_ID.read_text())
+    cache.prune(slot.glob("build-*"), KEPT_OUTPUTS, sparing=output)
     try:
         return _made(wanted, make, deadline, watch, there=None if again else there)
     except BuildError:
@@ -219,8 +217,8 @@ def _made(wanted: Plan, make: Make, deadline: Deadline, watch: Watch | None, *, 
         (place / "build.json").write_text(json.dumps(facts, indent=1) + "\n")
         final = cache.publish(place, cache.directory("kernels") / wanted.key)
     (make.output / UNFINISHED).unlink()
-    _keep(final.parent.iterdir(), KEPT_KERNELS, final)
-    return _built(final, facts, wanted.arch, kept=False)
+    cache.prune(final.parent.iterdir(), KEPT_KERNELS, sparing=final)
+    return _built(final, facts, wanted.arch)
 
 
 def _cpu() -> float:
@@ -245,14 +243,6 @@ def _recover(output: Path) -> None:
             if not whole or (target.exists() and target.stat().st_mtime_ns > command.stat().st_mtime_ns):
                 target.unlink(missing_ok=True)
                 command.unlink()
-
-
-def _keep(paths: Iterable[Path], number: int, wanted: Path) -> None:
-    """Remove those of the directories ``paths`` that were used longest ago, but never ``wanted``."""
-    with suppress(OSError):
-        others = sorted((path for path in paths if path != wanted), key=lambda path: path.stat().st_mtime)
-        for old in others[: max(0, len(others) + 1 - number)]:
-            shutil.rmtree(old, ignore_errors=True)
 
 
 def _ratios() -> dict[str, float]:

@@ -12,8 +12,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -167,6 +167,19 @@ def publish(made: Path, final: Path) -> Path:
             shutil.rmtree(final)
         made.replace(final)
     return final
+
+
+def prune(paths: Iterable[Path], kept: int, *, sparing: Path | None = None) -> None:
+    """Remove those of the directories ``paths`` that were used longest ago, until ``kept`` are left.
+
+    ``sparing`` is one of those that are left. Whoever has a file of a removed one open does not notice.
+    """
+    dated = []
+    for path in paths:
+        with suppress(OSError):  # somebody else removes it just now
+            dated.append((path == sparing, path.stat().st_mtime, path))
+    for _, _, old in sorted(dated)[:-kept]:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def exchange(one: Path, other: Path) -> bool:

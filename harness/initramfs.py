@@ -161,14 +161,9 @@ def build(agent: Path) -> bytes:
 def join(image: bytes, archives: Iterable[Archive]) -> bytes:
     """``image`` with more archives behind it."""
     for archive in archives:
-        image = appended(image, archive)
+        # An uncompressed archive begins at a multiple of four bytes; zeroes between archives are skipped.
+        image += bytes(-len(image) % 4) + archive.pack()
     return image
-
-
-def appended(image: bytes, archive: Archive) -> bytes:
-    """``image`` with one more archive."""
-    # An uncompressed archive begins at a multiple of four bytes; zeroes between archives are skipped.
-    return image + bytes(-len(image) % 4) + archive.pack()
 
 
 def tree(files: Mapping[str, bytes]) -> Archive:

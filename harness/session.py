@@ -170,8 +170,8 @@ class Session:
         return shlex.join(words)
 
 
-def columns(request: Request, deadline: Deadline) -> list[Column]:
-    """The kernels that ``request`` names. Raises RequestError, HostError."""
+def columns(request: Request, asking: Sequence[Declared], deadline: Deadline) -> list[Column]:
+    """The kernels that ``request`` names, a tree built for the checks ``asking``. Raises RequestError, HostError."""
     wanted = list(dict.fromkeys(arch.by_name(name) for name in request.arch))
     if request.guests is not None and request.guests < 1:
         raise RequestError(f"{request.guests} is no number of guests", hint="leave --guests away for what fits")
@@ -186,7 +186,7 @@ def columns(request: Request, deadline: Deadline) -> list[Column]:
     for word in expect:
         _era(word, (0, 0))  # a wrong word is found before anything is fetched
     kconfig.check_profiles(request.profiles)
-    order = Order(request.profiles, needs(asked(request)), request.fragments, request.say, request.watch)
+    order = Order(request.profiles, needs(asking), request.fragments, request.say, request.watch)
     found = [
         Column(found, _era(word, found.version))
         for spec, word in zip(request.kernels, expect, strict=True)
@@ -226,8 +226,9 @@ def opened(request: Request) -> Iterator[Session]:
     """A session, whose scratch is gone when the block is left; the evidence stays. Raises RequestError, HostError."""
     stages = {"start": _age()}
     deadline = Deadline.after(FETCH)
-    loadable = tuple(sorted({name for check in asked(request) for name in check.modules}))
-    found = columns(request, deadline)
+    asking = asked(request)
+    loadable = tuple(sorted({name for check in asking for name in check.modules}))
+    found = columns(request, asking, deadline)
     for column in found:
         modules.closure(column.kernel, loadable, deadline)  # if they do not fit, that is told before anything boots
     stages["kernels"] = _age() - stages["start"]

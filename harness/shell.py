@@ -147,18 +147,14 @@ def _listening(path: Path) -> Iterator[int]:
 def debugger(subject: Kernel, socket_path: Path) -> str:
     """The command that debugs ``subject`` by way of that socket; a second line where it will know no symbols."""
     program = "gdb" if platform.machine() == subject.arch.qemu else "gdb-multiarch"
-    symbols = vmlinux(subject)
-    line = process.pasteable([program, *([symbols] if symbols else []), "-ex", f"target remote {socket_path}"])
-    return line if symbols else f"{line}\n  (without symbols: there is no vmlinux beside {subject.image})"
+    known = symbols(subject)
+    line = process.pasteable([program, *([known] if known else []), "-ex", f"target remote {socket_path}"])
+    return line if known else f"{line}\n  (without symbols: there is no vmlinux beside {subject.image})"
 
 
-def vmlinux(subject: Kernel) -> Path | None:
-    """The ELF file of the same build: the image itself, one beside it, or the one at the top of its build directory."""
-    real = subject.image.resolve()
-    places = [real, real.parent / "vmlinux"]
-    if str(real).endswith(f"/{subject.arch.image}"):
-        places.append(real.parents[len(Path(subject.arch.image).parts) - 1] / "vmlinux")
-    return next((place for place in places if _is_elf(place)), None)
+def symbols(subject: Kernel) -> Path | None:
+    """The ELF file that a debugger reads: the image itself, or the vmlinux that was found for it."""
+    return subject.elf if subject.elf and _is_elf(subject.elf) else None
 
 
 def _is_elf(path: Path) -> bool:

@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import shutil
-import time
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -175,19 +174,7 @@ def publish(facts: dict[str, str], made: Draft, console: bytes, anchors: Anchors
         known = {"key": facts, "anchors": asdict(anchors), "files": files}
         (whole / "facts.json").write_text(json.dumps(known), encoding="utf-8")
         cache.publish(whole, place(facts))
-    _prune()
-
-
-def _prune() -> None:
-    """Delete the snapshots that were not used for longest. Whoever has one open does not notice."""
-    paths = cache.directory("snapshots").iterdir()
-    dated = []
-    for path in paths:
-        with suppress(OSError):
-            dated.append((path.stat().st_mtime, path))
-    for used, path in sorted(dated)[:-KEPT]:
-        log.debug("forget %s, unused for %.0f s", path, time.time() - used)
-        discard(path)
+    cache.prune(cache.directory("snapshots").iterdir(), KEPT)
 
 
 def _summary(fd: int) -> list[int]:

@@ -109,8 +109,7 @@ def snapshot(spec: str, deadline: Deadline) -> Tree:
         with cache.writing(home):
             Repository(home / "repository").make(checkout.objects, deadline, checkout.form)
         if revision:
-            oid, commit = _revision(checkout, path, revision, deadline), revision
-            return _finished(home, spec, oid, commit, deadline)
+            return _finished(home, spec, _revision(checkout, path, revision, deadline), revision, deadline)
         if checkout.top is None:
             raise RequestError(f"{path} is a bare repository", hint=f"say which revision: {path}@master")
         return _worktree(home, spec, checkout, deadline)
@@ -119,9 +118,7 @@ def snapshot(spec: str, deadline: Deadline) -> Tree:
 def _finished(home: Path, spec: str, oid: str, described: str, deadline: Deadline) -> Tree:
     """With the release. Raises RequestError if it has none, so that it is no kernel tree."""
     tree = Tree(spec, oid, "", described, home)
-    listed = tree.repository.git("ls-tree", "--name-only", oid, *MARKS, deadline=deadline).splitlines()
-    if missing := [name for name in MARKS if name not in listed]:
-        raise not_a_tree(spec, missing)
+    _demand(spec, tree.repository.git("ls-tree", "--name-only", oid, *MARKS, deadline=deadline).splitlines())
     text = tree.read("Makefile", deadline)
     parts = dict(re.findall(r"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) *= *(\S*)$", text, re.MULTILINE))
     if not {"VERSION", "PATCHLEVEL"} <= parts.keys():
@@ -130,9 +127,10 @@ def _finished(home: Path, spec: str, oid: str, described: str, deadline: Deadlin
     return Tree(spec, oid, release + parts.get("EXTRAVERSION", ""), described, home)
 
 
-def not_a_tree(spec: str, missing: list[str]) -> RequestError:
-    """The error for what has not all the files that a kernel tree has."""
-    return RequestError(f"{spec} is not a kernel source tree: it has no {', '.join(missing)}")
+def _demand(spec: str, there: list[str]) -> None:
+    """Raise RequestError unless all of MARKS are ``there``."""
+    if missing := [name for name in MARKS if name not in there]:
+        raise RequestError(f"{spec} is not a kernel source tree: it has no {', '.join(missing)}")
 
 
 def _revision(checkout: Checkout, path: Path, revision: str, deadline: Deadline) -> str:
@@ -194,8 +192,7 @@ def _follow(repository: Repository, checkout: Checkout, index: Path, deadline: D
 
 def _directory(home: Path, path: Path, deadline: Deadline) -> str:
     """A directory without git: all of it but what a build has left there."""
-    if missing := [name for name in MARKS if not (path / name).is_file()]:
-        raise not_a_tree(str(path), missing)
+    _demand(str(path), [name for name in MARKS if (path / name).is_file()])
     repository = Repository(home / "repository")
     repository.make(None, deadline)
     return _added(repository, path, home / "index", _sources(path), deadline)
@@ -247,8 +244,7 @@ def unlock(index: Path) -> None:
 
 def _unpacked(home: Path, archive: Path, deadline: Deadline) -> str:
     """What is in an archive, unpacked once as long as it is the same file."""
-    status = archive.stat()
-    identity = [status.st_size, status.st_mtime_ns, status.st_ino]
+    identity = cache.file_key(archive)
     known = home / "archive.json"
     with suppress(OSError, ValueError, TypeError):
         seen, oid = json.loads(known.read_text())
@@ -274,8 +270,7 @@ def _unpacked(home: Path, archive: Path, deadline: Deadline) -> str:
         if len(tops) != 1 or not is_tree(tops[0]):
             names = ", ".join(sorted(path.name for path in tops)[:5]) or "nothing"
             raise RequestError(f"{archive} is not an archive of one kernel source tree", cause=f"in it: {names}")
-        if missing := [name for name in MARKS if not (tops[0] / name).is_file()]:
-            raise not_a_tree(str(archive), missing)
+        _demand(str(archive), [name for name in MARKS if (tops[0] / name).is_file()])
         index = scratch / "index"
         oid = _added(repository, tops[0], index, _sources(tops[0]), deadline)
         # What was unpacked is the first checkout: to write it once more would take as long again.

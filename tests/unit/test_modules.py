@@ -264,7 +264,7 @@ def test_debians_modules(arch: Arch, tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_directories_come_before_what_is_in_them() -> None:
     archive = initramfs.tree({"a/b/c": b"1", "a/d": b"2"})
     entries = archive.entries
-    assert initramfs.appended(b"image", archive) == b"image\0\0\0" + archive.pack()
+    assert initramfs.join(b"image", [archive]) == b"image\0\0\0" + archive.pack()
     assert [(entry.path, entry.mode, entry.body) for entry in entries] == [
         ("a", 0o40755, b""),
         ("a/b", 0o40755, b""),
