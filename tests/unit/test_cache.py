@@ -201,3 +201,14 @@ def test_writing_to_a_full_file_system(tmp_path: Path, monkeypatch: pytest.Monke
 def test_other_errors_are_not_about_the_disk(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), cache.writing(tmp_path):
         (tmp_path / "absent").read_text()
+
+
+def test_what_was_used_longest_ago_goes(tmp_path: Path) -> None:
+    made = [tmp_path / name for name in "abcd"]
+    for age, path in enumerate(made):
+        path.mkdir()
+        os.utime(path, (age, age))
+    cache.prune(tmp_path.iterdir(), 2, sparing=made[0])
+    assert sorted(tmp_path.iterdir()) == [made[0], made[3]]
+    cache.prune(tmp_path.iterdir(), 2)
+    assert len(list(tmp_path.iterdir())) == 2
