@@ -211,7 +211,7 @@ def failure(result: Result, run: Run) -> str:
     """One result that is not as it should be, with all that is needed to go on."""
     from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415
 
-    from harness.series import patch  # noqa: PLC0415
+    from harness.manifest import patch  # noqa: PLC0415
 
     kernel = next(kernel for kernel in run.kernels if kernel.label == result.kernel)
     environment = Environment(

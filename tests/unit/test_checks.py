@@ -15,7 +15,7 @@ from harness.arch import ARCHES, Arch, by_name
 from harness.calls import SyscallError
 from harness.checks import Check, Declared, Era, Verdict, check, claimed, declared
 from harness.errors import GuestCrash, GuestError, GuestTimeout, HostError, RequestError
-from harness.series import patch
+from harness.manifest import patch
 
 DECORATOR = re.compile(r'@check\(\s*"([\w-]+)".*?patch="([^"]+)"', re.DOTALL)
 WANTED = """

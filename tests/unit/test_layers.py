@@ -15,15 +15,17 @@ PACKAGE = Path(__file__).resolve().parents[2] / "harness"
 #: module goes to the lowest layer that its imports allow; a name that has no file yet does no harm.
 LAYERS = (
     ("__init__", "errors", "deadline", "process", "cache", "arch", "resources", "pool"),
-    ("packages", "toolchain", "image", "apt", "debian", "kconfig", "series", "vmlinux"),
+    ("packages", "toolchain", "image", "apt", "debian", "kconfig", "vmlinux"),
+    ("diff", "series", "manifest", "damage", "mailbox", "source"),
     ("git", "tree", "checkout", "make", "configure", "build"),
+    ("repair", "worktree", "base", "apply"),
     ("spec", "kernel", "modules"),
     ("agent", "initramfs"),
     ("console", "protocol", "wire", "channel", "qmp", "qemu", "machine", "accel", "snapshot"),
     ("abi", "calls", "files", "task", "guest", "corefile", "lab"),
     ("checks", "trial"),
-    ("results", "report", "terminal"),
-    ("session", "plugin", "runner", "shell", "doctor", "cli"),
+    ("results", "report", "terminal", "compare", "reply"),
+    ("session", "plugin", "runner", "shell", "doctor", "steps", "verbs", "cli"),
     ("venv", "bootstrap", "command", "__main__"),
 )
 
