@@ -10,18 +10,18 @@ import argparse
 import sys
 from pathlib import Path
 
-from harness import __version__, cache
+from harness import __version__, cache, verbs
 from harness.errors import EXIT_BAD_REQUEST, EXIT_HOST, EXIT_OK
 
 #: Verbs that need the packages of pyproject.toml and Debian's QEMU and compilers.
-NEEDS_HOST = frozenset({"run", "test", "shell", "build"})
+NEEDS_HOST = frozenset({"run", "test", "shell", "build", "series"})
 
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
     top = argparse.ArgumentParser(prog="nullfs-harness", description="Checks on real kernels what a series promises.")
     top.add_argument("--version", action="version", version=f"nullfs-harness {__version__}")
-    verbs = top.add_subparsers(dest="verb", metavar="VERB")
+    subparsers = top.add_subparsers(dest="verb", metavar="VERB")
 
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show tracebacks and every command that is run")
@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         "--fragment", action="append", default=[], type=Path, metavar="FILE", help="a Kconfig fragment for a tree"
     )
 
-    run = verbs.add_parser(
+    run = subparsers.add_parser(
         "run", parents=[common, making], help="the checks, on Debian's newest kernels or on your own"
     )
     run.add_argument(
@@ -58,17 +58,17 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON (schema in README.md)")
     run.add_argument("--junit", type=Path, metavar="FILE", help="write the results as JUnit XML")
 
-    build = verbs.add_parser("build", parents=[common, making], help="a kernel for the checks, from a source tree")
+    build = subparsers.add_parser("build", parents=[common, making], help="a kernel for the checks, from a source tree")
     build.add_argument("tree", metavar="TREE", help="a directory, DIRECTORY@REVISION, a .tar.xz, or debian:VERSION")
     build.add_argument(
         "--check", action="append", default=[], metavar="ID", help="for only this check (again for more)"
     )
 
-    verbs.add_parser(
+    subparsers.add_parser(
         "test", parents=[common], help="this project's own tests, real boots included; other words are pytest's"
     )
 
-    shell = verbs.add_parser(
+    shell = subparsers.add_parser(
         "shell", parents=[common, making], help="a shell on a kernel, or one command, or a script on stdin"
     )
     shell.add_argument("--kernel", action="append", required=True, metavar="SPEC", help="as for run, but one")
@@ -80,7 +80,8 @@ def parser() -> argparse.ArgumentParser:
     others.add_argument("--vng", action="store_true", help="under virtme-ng, with the host's own files")
     shell.add_argument("words", nargs="*", metavar="-- COMMAND", help="run this in the guest; its exit status is ours")
 
-    verbs.add_parser("doctor", parents=[common], help="what this host can do, and what mends each lack")
+    verbs.add(subparsers, common)
+    subparsers.add_parser("doctor", parents=[common], help="what this host can do, and what mends each lack")
     return top
 
 
@@ -120,7 +121,9 @@ def main(args: argparse.Namespace) -> int:
         import logging  # noqa: PLC0415
 
         logging.basicConfig(level=logging.DEBUG, format="%(relativeCreated)7.0f %(name)s: %(message)s")
-    return {"run": _run, "build": _build, "test": _test, "shell": _shell, "doctor": _doctor}[args.verb](args)
+    return {"run": _run, "build": _build, "test": _test, "shell": _shell, "doctor": _doctor, "series": verbs.main}[
+        args.verb
+    ](args)
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The verb ``series``: its words, and what each of them does.
+
+As in ``cli``, only the standard library is imported before it is known that this host has the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from harness.deadline import Deadline
+from harness.errors import EXIT_CHECK_FAILED, EXIT_OK
+
+SERIES = "an mbox, a directory of patches, a quilt series, PATH@BASE..TOPIC, a message id, or a name in patches/"
+TREE = "a directory, DIRECTORY@REVISION, a .tar.xz, or debian:VERSION"
+#: Seconds for all that has to be fetched, read and applied.
+LIMIT = 1800.0
+
+
+def add(verbs: Any, common: argparse.ArgumentParser) -> None:  # noqa: ANN401 - argparse's type is private
+    """Add the verb to ``verbs``, argparse's object for subcommands."""
+    series = verbs.add_parser("series", help="patch series: show, verify, apply, step")
+    whats = series.add_subparsers(dest="what", metavar="WHAT", required=True)
+
+    show = whats.add_parser("show", parents=[common], help="what a series is")
+    verify = whats.add_parser("verify", parents=[common], help="whether it is whole, as far as patches/ knows it")
+    for each in (show, verify):
+        each.add_argument("series", metavar="SERIES", help=SERIES)
+    verify.add_argument("--against", metavar="NAME", help="the manifest in patches/ (default: found by its change-id)")
+
+    apply = whats.add_parser("apply", parents=[common], help="apply it to a copy of a tree")
+    apply.add_argument("series", metavar="SERIES", help=SERIES)
+    apply.add_argument("tree", metavar="TREE", help=TREE)
+    applying(apply)
+
+
+def applying(parser: argparse.ArgumentParser) -> None:
+    """The options of whatever applies a series."""
+    parser.add_argument("--base", metavar="REV", help="apply to this revision of TREE (default: where it fits)")
+    parser.add_argument("--repair-whitespace", action="store_true", help="mend patches that lost their white space")
+    parser.add_argument("--skip-applied", action="store_true", help="leave out patches that the tree already has")
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument("--continue", dest="go_on", action="store_true", help="go on after a patch was resolved by hand")
+    ways.add_argument("--abort", action="store_true", help="forget what was resolved by hand")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Do it, and return the exit status. Raises HarnessError."""
+    doing: dict[str, Callable[[argparse.Namespace, Deadline], int]] = {
+        "show": _show,
+        "verify": _verify,
+        "apply": _apply,
+    }
+    return doing[args.what](args, Deadline.after(LIMIT))
+
+
+def _show(args: argparse.Namespace, deadline: Deadline) -> int:
+    raise NotImplementedError(args, deadline, EXIT_OK)
+
+
+def _verify(args: argparse.Namespace, deadline: Deadline) -> int:
+    raise NotImplementedError(args, deadline, EXIT_CHECK_FAILED)
+
+
+def _apply(args: argparse.Namespace, deadline: Deadline) -> int:
+    raise NotImplementedError(args, deadline)
