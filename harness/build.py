@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness import cache, checkout, configure, kconfig, packages, toolchain
+from harness import cache, checkout, configure, kconfig, packages, toolchain, warned
 from harness.arch import Arch, by_name
 from harness.deadline import Deadline
 from harness.errors import HostError
@@ -34,7 +34,7 @@ KEPT_OUTPUTS = 8
 #: Objects for each symbol that is set, before a kernel was built here: measured with 7.3's minimal ones.
 OBJECTS = 1.7
 #: Raised when the same key would stand for another kernel.
-FORMAT = 1
+FORMAT = 2
 #: In a build directory: make is at work there, or was killed at it.
 UNFINISHED = ".nullfs-harness-unfinished"
 #: What the kernel's Makefile also calls an architecture of ours ($ARCH).
@@ -74,12 +74,15 @@ class Built:
 
     place: Path
     image: Path
-    #: Wall and CPU seconds that make took, objects it made, and the warnings of the compiler; of this build, which
-    #: may have gone on from an earlier one.
+    #: Wall and CPU seconds that make took, and objects it made; of this build, which may have gone on from another.
     seconds: float
     cpu: float
     objects: int
+    #: Of the compilers, in all of the kernel.
     warnings: tuple[str, ...]
+    #: Of the image: bytes, and their sha256.
+    size: int
+    digest: str
 
     @property
     def log(self) -> Path:
@@ -138,7 +141,16 @@ def found(wanted: Plan) -> Built | None:
 
 def _built(place: Path, facts: dict[str, Any], arch: Arch) -> Built:
     numbers = (facts["seconds"], facts["cpu"], facts["objects"], tuple(facts["warnings"]))
-    return Built(place, place / Path(arch.image).name, *numbers)
+    of_image = (facts["image_bytes"], facts["image_sha256"])
+    return Built(place, place / Path(arch.image).name, *numbers, *of_image)
+
+
+def warnings_of(image: Path) -> tuple[str, ...] | None:
+    """What compilers warned about in the kernel with that image, if it was built here; None if that is not known."""
+    try:
+        return tuple(json.loads((image.parent / "build.json").read_text())["warnings"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def build(wanted: Plan, deadline: Deadline, watch: Watch | None = None) -> Built:
@@ -194,6 +206,10 @@ def _made(wanted: Plan, make: Make, deadline: Deadline, watch: Watch | None, *, 
     made = make.run(*modules, deadline=deadline, watch=watch, planned=planned)
     if there is not None:
         _remember(wanted.arch, (made.objects + there) / symbols)
+    output = make.output
+    files = {target: output / wanted.arch.image, "vmlinux": output / "vmlinux", "config": output / ".config"}
+    with files[target].open("rb") as image:
+        digest = hashlib.file_digest(image, "sha256").hexdigest()
     facts = {
         "tree": wanted.tree.oid,
         "spec": wanted.tree.spec,
@@ -203,15 +219,15 @@ def _made(wanted: Plan, make: Make, deadline: Deadline, watch: Watch | None, *, 
         "objects": made.objects,
         "seconds": round(time.monotonic() - begun, 1),
         "cpu": round(_cpu() - before, 1),
-        "warnings": made.warnings,
+        "warnings": warned.whole(make.record, make.source),
+        "image_bytes": files[target].stat().st_size,
+        "image_sha256": digest,
     }
     with cache.scratch("kernel") as scratch, cache.writing(scratch):
         place = scratch / "kernel"
         place.mkdir()
         if len(modules) > 1:
             make.run("modules_install", deadline=deadline, INSTALL_MOD_PATH=place, INSTALL_MOD_STRIP="1")
-        output = make.output
-        files = {target: output / wanted.arch.image, "vmlinux": output / "vmlinux", "config": output / ".config"}
         for name, path in {**files, "build.log": make.log}.items():
             shutil.copyfile(path, place / name)
         (place / "build.json").write_text(json.dumps(facts, indent=1) + "\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from harness.build import Order
 from harness.deadline import Deadline
 from harness.errors import HostError, RequestError
 from harness.spec import SPECS, DebianSpec, TreeSpec, parse_spec
+from harness.tree import Tree
 
 #: Where packages put their images: Debian since 6.19, others and `make bindeb-pkg`.
 IMAGES = ("usr/lib/modules/*/vmlinuz*", "lib/modules/*/vmlinuz*", "boot/vmlinuz-*", "boot/vmlinux-*")
@@ -42,6 +43,8 @@ class Kernel:
     elf: Path | None = None
     #: What it was built from, for one that was built here: the commit or the tree object, shortened.
     source: str = ""
+    #: Of the compilers, in all of it; None where nobody knows.
+    warnings: tuple[str, ...] | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -83,7 +86,7 @@ def resolve(spec: str, arches: Sequence[Arch], deadline: Deadline, order: Order 
     if isinstance(wanted, DebianSpec):
         return [from_debian(spec, wanted, each, deadline) for each in arches or ARCHES]
     if isinstance(wanted, TreeSpec):
-        return from_tree(wanted, arches, deadline, order or Order())
+        return list(from_tree(source(wanted, deadline), arches, deadline, order or Order()))
     arch = arches[0] if len(arches) == 1 else None
     if wanted[0].suffix == ".deb" and wanted[0].is_file():
         return [from_debs(spec, wanted, arch, deadline)]
@@ -92,20 +95,21 @@ def resolve(spec: str, arches: Sequence[Arch], deadline: Deadline, order: Order 
     return [from_image(spec, wanted[0].absolute(), arch, deadline)]
 
 
-def from_tree(wanted: TreeSpec, arches: Sequence[Arch], deadline: Deadline, order: Order) -> list[Kernel]:
-    """The kernels built from a tree. Raises RequestError, BuildError, HostError."""
-    if wanted.source:
-        release = debian.fetch(wanted.source, build.default_arch({}), debian.SOURCE, deadline)
-        (archive,) = release.glob("usr/src/linux-source-*.tar.xz")
-        seen = replace(tree.snapshot(str(archive), deadline), spec=wanted.spec)
-    else:
-        seen = tree.snapshot(wanted.spec, deadline)
-    found = []
+def source(wanted: TreeSpec, deadline: Deadline) -> Tree:
+    """The tree that has to be built, as it is now. Raises RequestError, HostError."""
+    if not wanted.source:
+        return tree.snapshot(wanted.spec, deadline)
+    release = debian.fetch(wanted.source, build.default_arch({}), debian.SOURCE, deadline)
+    (archive,) = release.glob("usr/src/linux-source-*.tar.xz")
+    return replace(tree.snapshot(str(archive), deadline), spec=wanted.spec)
+
+
+def from_tree(seen: Tree, arches: Sequence[Arch], deadline: Deadline, order: Order) -> Iterator[Kernel]:
+    """The kernels built from a tree, one after the other. Raises RequestError, BuildError, HostError."""
     for built in build.ordered(seen, arches or [build.default_arch()], order, deadline):
-        kernel = from_image(wanted.spec, built.image, None, deadline)
+        kernel = from_image(seen.spec, built.image, None, deadline)
         modules = first(place for place in built.place.glob("lib/modules/*") if (place / "kernel").is_dir())
-        found.append(replace(kernel, modules=modules, source=seen.short))
-    return found
+        yield replace(kernel, modules=modules, source=seen.short)
 
 
 def from_debian(spec: str, wanted: DebianSpec, arch: Arch, deadline: Deadline) -> Kernel:
@@ -175,7 +179,8 @@ def from_image(spec: str, path: Path, arch: Arch | None, deadline: Deadline) -> 
     config = find_config(real, facts.arch, facts.release, modules)
     symbols = parse_config(config) if config else None
     elf = path if facts.format == "vmlinux" else find_vmlinux(real, facts.arch, facts.release)
-    return Kernel(spec, path, boot, facts.arch, facts.release, modules, symbols, elf)
+    warnings = build.warnings_of(path)
+    return Kernel(spec, path, boot, facts.arch, facts.release, modules, symbols, elf, warnings=warnings)
 
 
 def unwrapped(path: Path, deadline: Deadline) -> Path:

@@ -9,11 +9,11 @@ import select
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from harness import cache, pool, process
+from harness import cache, pool, process, warned
 from harness.deadline import Deadline
 from harness.errors import EXIT_CHECK_FAILED, HarnessError, HostError
 from harness.toolchain import Toolchain
@@ -42,7 +42,6 @@ TOLD = re.compile(
     r"(?:^|: )(?:fatal |internal compiler )?[eE]rror: |^ERROR: |undefined reference to |: syntax error|: not found$"
     r"|^\*\*\* |: \*\*\* (?!\[|Waiting for|Deleting)"
 )
-WARNED = re.compile(r"^(\S+?:\d+)(?::\d+)?: warning: .*")
 FAILED = re.compile(r"^make(?:\[\d+\])?: \*\*\* \[(?:.*:\d+: )?(\S+)\] (?:Error \d+|Killed|Terminated)")
 
 
@@ -72,10 +71,9 @@ Watch = Callable[[Progress], None]
 
 @dataclass
 class Made:
-    """What a make has said: how many objects it made, the warnings of the compiler, and why it failed."""
+    """What a make has said: how many objects it made, and why it failed."""
 
     objects: int = 0
-    warnings: list[str] = field(default_factory=list)
     #: The first message with a file and a line in it, the first without, and the first target that failed.
     placed: str = ""
     told: str = ""
@@ -85,8 +83,6 @@ class Made:
         """Take notice of a line."""
         if OBJECT.match(line):
             self.objects += 1
-        elif WARNED.match(line):
-            self.warnings.append(line)
         elif not self.placed and PLACED.match(line):
             self.placed = line
         elif not self.target and (failed := FAILED.match(line)):
@@ -108,6 +104,11 @@ class Make:
     output: Path
     toolchain: Toolchain
     log: Path
+
+    @property
+    def record(self) -> Path:
+        """What was compiled, and warned about, since the first build there."""
+        return self.output / warned.RECORD
 
     def argv(self, *targets: str, **variables: str | Path) -> list[str | Path]:
         """The command, as it can be pasted."""
@@ -136,7 +137,7 @@ class Make:
         """Make ``targets``. Raises BuildError with the first cause, HostError if the disk is full or time is up."""
         made = Made()
         argv = self.argv(*targets, **variables)
-        with cache.writing(self.log), self.log.open("ab") as log:
+        with cache.writing(self.log), self.log.open("ab") as log, self.record.open("a") as record:
             log.write(f"$ {process.pasteable(argv)}\n".encode())
             with process.spawn(argv, stdout=-1, stderr=-2, env=self.environment(), family=True) as child:
                 assert child.stdout is not None
@@ -144,7 +145,11 @@ class Make:
                 for line in self._lines(child.stdout, log, deadline):
                     cache.full(line, self.output)
                     before = made.objects
-                    made.read(line.replace(f"{self.source}/", ""))
+                    line = line.replace(f"{self.source}/", "")  # noqa: PLW2901
+                    made.read(line)
+                    if warned.matters(line):
+                        record.write(f"{line}\n")
+                        record.flush()
                     if watch and made.objects > before:
                         watch(progress(made.objects, planned, time.monotonic() - begun))
                 status = child.wait()

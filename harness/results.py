@@ -37,6 +37,10 @@ class KernelFacts:
     claim_why: str = ""
     #: What in it speaks against ``expect``: "no knullfs".
     claim_against: tuple[str, ...] = ()
+    #: Of the image, in bytes; 0 where it is not known.
+    image_bytes: int = 0
+    #: Of the compilers, in all of the kernel; None where nobody knows, for it was not built here.
+    warnings: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -222,8 +222,8 @@ def build(args: argparse.Namespace) -> int:
     order = Order(args.profile, needs, args.fragment, say, watch)
     say(f"looking at {spec}")
     with screen.waiting("looking at the tree") if screen else nullcontext():
-        wanted = parse_tree(spec)
-        for each in kernel.from_tree(wanted, arches, Deadline.after(session.FETCH), order):
+        deadline = Deadline.after(session.FETCH)
+        for each in kernel.from_tree(kernel.source(parse_tree(spec), deadline), arches, deadline, order):
             say(rendering.built(each))
     return EXIT_OK
 

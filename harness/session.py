@@ -139,6 +139,8 @@ class Session:
             accel_why=accel.why if accel else "",
             no_snapshot=booted.why if booted else "",
             boot_troubles=tuple(f"{seen.name}: {seen.line}" for seen in self.lab.boot_troubles(column.kernel)),
+            image_bytes=column.kernel.image.stat().st_size,
+            warnings=column.kernel.warnings,
             **_claim(column),
         )
 

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -55,6 +58,21 @@ def test_one_file_is_one_object(builder: Program, tree: Path) -> None:
     assert second != first
     assert toy.compiled(second / "build.log") == [OBJECT]
     assert toy.image(second) != toy.image(first)
+
+
+def test_warnings_are_those_of_the_whole_kernel(builder: Program, tree: Path) -> None:
+    """Also where the build went on from another one, which warned about what is not compiled again."""
+    toy.change(tree, "static int idle;", "kernel/fork.c")
+    first = built(builder, tree)
+    [warning] = json.loads((first / "build.json").read_text())["warnings"]
+    assert re.fullmatch(r"kernel/fork\.c:\d+:12: warning: .idle. defined but not used.*", warning)
+    toy.change(tree, "int more;")
+    second = built(builder, tree)
+    assert toy.compiled(second / "build.log") == [OBJECT]
+    facts = json.loads((second / "build.json").read_text())
+    assert facts["warnings"] == [warning]
+    assert facts["image_bytes"] == len(toy.image(second))
+    assert facts["image_sha256"] == hashlib.sha256(toy.image(second)).hexdigest()
 
 
 def test_a_mended_error_is_one_object(builder: Program, tree: Path) -> None:

@@ -17,7 +17,7 @@ LAYERS = (
     ("__init__", "errors", "deadline", "process", "cache", "arch", "resources", "pool"),
     ("packages", "toolchain", "image", "apt", "debian", "kconfig", "vmlinux"),
     ("diff", "series", "manifest", "damage", "mailbox", "source"),
-    ("git", "tree", "checkout", "make", "configure", "build"),
+    ("git", "tree", "checkout", "warned", "make", "configure", "build"),
     ("repair", "worktree", "base", "apply"),
     ("spec", "kernel", "modules"),
     ("agent", "initramfs"),
