@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import manifest, resources
 from harness.calls import SyscallError
 from harness.channel import TaskGone
 from harness.errors import GuestCrash, GuestError, GuestTimeout, RequestError
@@ -125,6 +126,7 @@ class Declared:
     id: str
     needs: tuple[str, ...]
     modules: tuple[str, ...]
+    patch: str = ""
 
 
 def declared(paths: Iterable[Path], only: Collection[str] = ()) -> list[Declared]:
@@ -160,14 +162,25 @@ def _declared(file: Path) -> Iterator[Declared]:
                 yield Declared(*_literals(given, f"{file}:{call.lineno}"))
 
 
-def _literals(given: dict[str, ast.expr], where: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+def _literals(given: dict[str, ast.expr], where: str) -> tuple[str, tuple[str, ...], tuple[str, ...], str]:
     nothing = ast.Constant("")
-    words = [given.get(name, nothing) for name in ("name", "needs", "modules", "**")]
+    words = [given.get(name, nothing) for name in ("name", "needs", "modules", "patch", "**")]
     values = [word.value for word in words if isinstance(word, ast.Constant) and isinstance(word.value, str)]
     if len(values) < len(words):
         raise RequestError(
             f"{where}: what this check is called and needs cannot be read off",
             cause="it is looked for before the file is imported",
-            hint='write its id, needs and modules as plain strings: @check("id", …, modules="one two")',
+            hint='write its id, patch, needs and modules as plain strings: @check("id", …, modules="one two")',
         )
-    return values[0], tuple(values[1].split()), tuple(values[2].split())
+    return values[0], tuple(values[1].split()), tuple(values[2].split()), values[3]
+
+
+def speaking(subject: str) -> tuple[str, ...]:
+    """The ids of the checks in tests/kernel/ that speak for a patch with this subject, in whatever revision it is sent.
+
+    Those are the ones whose decorator names such a patch, and those that a manifest has for one besides.
+    """
+    every = declared([resources.directory("tests/kernel")])
+    named = [each.id for each in every if manifest.patch(each.patch).subject == subject]
+    facts = [fact for name in manifest.names() for fact in manifest.read(name).patches if fact.subject == subject]
+    return tuple(dict.fromkeys((*named, *(check for fact in facts for check in fact.checks))))

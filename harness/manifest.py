@@ -13,18 +13,21 @@ from harness.errors import RequestError
 
 @dataclass(frozen=True)
 class Fact:
-    """What is known of one patch of a series. ``checks``: those that speak for it, by id."""
+    """What is known of one patch of a series; what nobody knows is empty."""
 
     series: str
     n: int
     of: int
-    subject: str
-    message_id: str
-    link: str
+    subject: str = ""
+    message_id: str = ""
+    link: str = ""
     files: tuple[str, ...] = ()
-    #: As ``git patch-id --stable`` prints it; empty where nobody knows.
+    #: As ``git patch-id --stable`` prints it.
     patch_id: str = ""
+    #: The checks that speak for it besides those whose decorator names it, or a patch with its subject (checks.py).
     checks: tuple[str, ...] = ()
+    #: What it became in mainline, abbreviated.
+    commit: str = ""
 
     def __str__(self) -> str:
         return f"{self.series} {self.n}/{self.of}: {self.subject}"
@@ -32,16 +35,16 @@ class Fact:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is known of a series, by its name in patches/."""
+    """What is known of a series, by its name in patches/; what nobody knows is empty."""
 
     name: str
     title: str
-    revision: int
-    #: Message ids, without <>.
-    cover: str
-    change_id: str
-    base_commit: str
-    patches: tuple[Fact, ...]
+    revision: int = 0
+    #: Message id of the cover letter, without <>.
+    cover: str = ""
+    change_id: str = ""
+    base_commit: str = ""
+    patches: tuple[Fact, ...] = ()
 
 
 def names() -> list[str]:
@@ -56,19 +59,16 @@ def read(name: str) -> Manifest:
     if name not in names():
         raise RequestError(f"no series {name!r} in {path.parent.parent}", hint=f"there are: {', '.join(names())}")
     facts = tomllib.loads(path.read_text(encoding="utf-8"))
-    rows = facts["patch"]
-    ids = [facts["message_id"].format(n=row["n"]) for row in rows]
-    patches = tuple(
-        Fact(
-            *(name, row["n"], len(rows), row["subject"], message_id, facts["link"].format(message_id=message_id)),
-            files=tuple(row.get("files", ())),
-            patch_id=row.get("patch_id", ""),
-            checks=tuple(row.get("checks", ())),
-        )
-        for row, message_id in zip(rows, ids, strict=True)
-    )
-    keys = ("title", "revision", "cover", "change_id", "base_commit")
-    return Manifest(name, **{key: facts[key] for key in keys}, patches=patches)
+    rows = facts.get("patch", [])
+    patches = []
+    for n, row in enumerate(rows, start=1):
+        message_id = row.get("message_id") or facts.get("message_id", "").format(n=n)
+        link = facts.get("link", "").format(message_id=message_id) if message_id else ""
+        known = {key: row.get(key, "") for key in ("subject", "patch_id", "commit")}
+        lists = {key: tuple(row.get(key, ())) for key in ("files", "checks")}
+        patches.append(Fact(name, n, len(rows), message_id=message_id, link=link, **known, **lists))
+    known = {key: facts[key] for key in ("revision", "cover", "change_id", "base_commit") if key in facts}
+    return Manifest(name, facts["title"], patches=tuple(patches), **known)
 
 
 def patch(name: str) -> Fact:
@@ -78,4 +78,5 @@ def patch(name: str) -> Fact:
     for fact in manifest.patches:
         if str(fact.n) == number:
             return fact
-    raise RequestError(f"series {series!r} has no patch {number!r}", hint=f"it has 1 to {len(manifest.patches)}")
+    there = f"it has 1 to {len(manifest.patches)}" if manifest.patches else f"nothing is known of those of {series}"
+    raise RequestError(f"series {series!r} has no patch {number!r}", hint=there)

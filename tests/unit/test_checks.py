@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import kconfig, resources, vmlinux
+from harness import kconfig, manifest, resources, vmlinux
 from harness.arch import ARCHES, Arch, by_name
 from harness.calls import SyscallError
-from harness.checks import Check, Declared, Era, Verdict, check, claimed, declared
+from harness.checks import Check, Declared, Era, Verdict, check, claimed, declared, speaking
 from harness.errors import GuestCrash, GuestError, GuestTimeout, HostError, RequestError
 from harness.manifest import patch
 
@@ -43,6 +43,32 @@ def test_a_patch_that_is_not_there_is_an_error(name: str) -> None:
         patch(name)
 
 
+def test_checks_speak_for_a_patch_in_every_revision_that_has_it() -> None:
+    known = {name: manifest.read(name) for name in manifest.names()}
+    assert {"immutable-rootfs-v2", "kthread-nullfs-v2", "kthread-nullfs-v3", "kthread-nullfs-7.3"} <= known.keys()
+    for check, name in patches().items():
+        assert check in speaking(patch(name).subject)
+    spoken = {name: {check for fact in each.patches for check in speaking(fact.subject)} for name, each in known.items()}
+    assert spoken["kthread-nullfs-v2"] | spoken["immutable-rootfs-v2"] == set(patches())
+    # Nothing was said in vain: a check that is in a manifest is there.
+    assert {check for checks in spoken.values() for check in checks} <= set(patches())
+    assert "root" in speaking(patch("kthread-nullfs-7.3/23").subject)
+    assert speaking("docs: mention nullfs") == ()
+
+
+def test_a_manifest_may_know_little(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "patches/bare").mkdir(parents=True)
+    (tmp_path / "patches/bare/series.toml").write_text('title = "t"\n[[patch]]\nsubject = "s"\n[[patch]]\n')
+    monkeypatch.setattr(resources, "directory", tmp_path.joinpath)
+    bare = manifest.read("bare")
+    assert (bare.revision, bare.cover, bare.change_id, bare.base_commit) == (0, "", "", "")
+    assert [(fact.n, fact.of, fact.subject, fact.link) for fact in bare.patches] == [(1, 2, "s", ""), (2, 2, "", "")]
+    (tmp_path / "patches/none").mkdir()
+    (tmp_path / "patches/none/series.toml").write_text('title = "t"\n')
+    with pytest.raises(RequestError, match=r"no patch '1'(?s:.*)nothing is known"):
+        patch("none/1")
+
+
 CHECKS = """
 import no_such_module
 from harness import checks
@@ -65,7 +91,7 @@ def test_three(guest): ...
 def test_what_checks_need_is_read_without_importing_them(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / ".venv").mkdir()
-    one, two = Declared("one", ("BTRFS_FS", "LIO"), ("btrfs", "loop")), Declared("two", (), ())
+    one, two = Declared("one", ("BTRFS_FS", "LIO"), ("btrfs", "loop"), "a/1"), Declared("two", (), (), "a/1")
     for name in ("test_a.py", "deep/test_b.py", "other.py", ".venv/test_c.py"):
         (tmp_path / name).write_text(CHECKS)
     (tmp_path / "test_broken.py").write_text("@check(")
@@ -74,7 +100,9 @@ def test_what_checks_need_is_read_without_importing_them(tmp_path: Path) -> None
     assert declared([tmp_path], ["two", "four"]) == [two, two]
 
 
-@pytest.mark.parametrize("words", ["NAME", "'x', needs=NEEDS", "'x', modules=f'{x}'", "'x', modules=('x',)", "**ALL"])
+@pytest.mark.parametrize(
+    "words", ["NAME", "'x', needs=NEEDS", "'x', modules=f'{x}'", "'x', modules=('x',)", "'x', patch=PATCH", "**ALL"]
+)
 def test_what_a_check_needs_cannot_be_computed(tmp_path: Path, words: str) -> None:
     file = tmp_path / "test_x.py"
     file.write_text(f"\n@check({words})\ndef test_x(guest): ...\n")
