@@ -8,6 +8,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -180,7 +181,15 @@ def speaking(subject: str) -> tuple[str, ...]:
 
     Those are the ones whose decorator names such a patch, and those that a manifest has for one besides.
     """
-    every = declared([resources.directory("tests/kernel")])
-    named = [each.id for each in every if manifest.patch(each.patch).subject == subject]
-    facts = [fact for name in manifest.names() for fact in manifest.read(name).patches if fact.subject == subject]
-    return tuple(dict.fromkeys((*named, *(check for fact in facts for check in fact.checks))))
+    return _spoken().get(subject, ())
+
+
+@cache
+def _spoken() -> dict[str, tuple[str, ...]]:
+    """What speaks for the patches of all manifests, by their subjects."""
+    ids: dict[str, dict[str, None]] = {}
+    for each in declared([resources.directory("tests/kernel")]):
+        ids.setdefault(manifest.patch(each.patch).subject, {})[each.id] = None
+    for fact in (fact for name in manifest.names() for fact in manifest.read(name).patches):
+        ids.setdefault(fact.subject, {}).update(dict.fromkeys(fact.checks))
+    return {subject: tuple(its) for subject, its in ids.items()}

@@ -65,8 +65,9 @@ def read(name: str) -> Manifest:
         message_id = row.get("message_id") or facts.get("message_id", "").format(n=n)
         link = facts.get("link", "").format(message_id=message_id) if message_id else ""
         known = {key: row.get(key, "") for key in ("subject", "patch_id", "commit")}
-        lists = {key: tuple(row.get(key, ())) for key in ("files", "checks")}
-        patches.append(Fact(name, n, len(rows), message_id=message_id, link=link, **known, **lists))
+        files, checks = tuple(row.get("files", ())), tuple(row.get("checks", ()))
+        words = {"message_id": message_id, "link": link} | known
+        patches.append(Fact(name, n, len(rows), files=files, checks=checks, **words))
     known = {key: facts[key] for key in ("revision", "cover", "change_id", "base_commit") if key in facts}
     return Manifest(name, facts["title"], patches=tuple(patches), **known)
 
