@@ -3,15 +3,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 HEADER = re.compile(r"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@ ?(.*)$")
 INDEX = re.compile(r"^index ([0-9a-f]{7,64})\.\.([0-9a-f]{7,64})(?: ([0-7]{6}))?$")
-#: Where a diff ends in a mail: the signature of format-patch.
-SIGNATURE = re.compile(r"^-- ?$")
+#: What is behind the "-- " at the end of a mail of format-patch.
+VERSION = re.compile(r"^\d+\.\d|^$")
 ESCAPE = re.compile(rb"\\([0-7]{3}|.)")
+#: What git holds for white space (git: ctype.c), as str.translate() wants it to take it away.
+BLANKS = dict.fromkeys(map(ord, " \t\r\n"))
 LETTERS = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}
 
 
@@ -69,7 +72,7 @@ class Change:
 
 def parse(text: str) -> list[Change]:
     """The changes in ``text``, a diff or a mail with one; what stands before, between and after them is left out."""
-    lines = text.split("\n")
+    lines = text.removesuffix("\n").split("\n")
     found: list[Change] = []
     at = 0
     while at < len(lines):
@@ -118,35 +121,45 @@ def _hunk(header: re.Match[str], lines: list[str], at: int) -> tuple[Hunk, int]:
     """The hunk whose header is line ``at``, and the line behind it."""
     old_count, new_count = int(header[2] or 1), int(header[4] or 1)
     old, new, end, fault = old_count, new_count, at + 1, ""
-    while end < len(lines) and (old > 0 or new > 0):
+    while end < len(lines) and (old > 0 or new > 0 or lines[end].startswith("\\ ")):
         line = lines[end]
         letter = line[:1]
-        if line.startswith("diff --git ") or HEADER.match(line) or (letter not in ("", " ", "+", "-")):
+        if line.startswith("diff --git ") or HEADER.match(line) or not _fits(line):
             break
         # Some mailers and editors cut blanks at the end of a line, so an empty one is context (git: apply.c).
         old -= letter in ("", " ", "-")
         new -= letter in ("", " ", "+")
         end += 1
-    if old or new:
+    if old or new or _more(lines, end):
         fault = _fault(lines, end, old, new)
-        while end < len(lines) and not _ends(lines[end]):
-            end += 1
-    if end < len(lines) and lines[end].startswith("\\ "):
-        end += 1
+        # What lost its blank may have been taken for another kind of line, and so the end for a line.
+        end = next((number for number in range(at + 1, len(lines)) if _ends(lines, number)), len(lines))
     body = tuple(lines[at + 1 : end])
     return Hunk(int(header[1]), old_count, int(header[3]), new_count, header[5], body, at + 1, fault), end
 
 
+def _fits(line: str) -> bool:
+    return line[:1] in ("", " ", "+", "-") or line.startswith("\\ ")
+
+
+def _more(lines: list[str], end: int) -> bool:
+    """Whether the hunk goes on behind its end; a signature does not count."""
+    return end < len(lines) and lines[end][:1] in ("+", "-") and not lines[end].startswith("--")
+
+
 def _fault(lines: list[str], end: int, old: int, new: int) -> str:
-    if old < 0 or new < 0:
+    if old < 0 or new < 0 or not (old or new):
         return "it has more lines than its header says"
-    if end < len(lines) and not _ends(lines[end]) and lines[end][:1] not in ("", " ", "+", "-"):
+    if end < len(lines) and not _ends(lines, end) and lines[end][:1] not in ("", " ", "+", "-"):
         return f"line {end + 1} begins with neither a blank, + nor -: {lines[end]!r}"
     return f"{max(old, new)} of its lines are missing"
 
 
-def _ends(line: str) -> bool:
-    return bool(line.startswith("diff --git ") or HEADER.match(line) or SIGNATURE.match(line))
+def _ends(lines: list[str], at: int) -> bool:
+    line = lines[at]
+    if line == "--":  # a signature that lost its blank; else it takes a dash away
+        return at + 1 == len(lines) or bool(VERSION.match(lines[at + 1]))
+    return line == "-- " or line.startswith("diff --git ") or bool(HEADER.match(line))
 
 
 def _both(words: str) -> tuple[str | None, str | None]:
@@ -180,6 +193,37 @@ def unquote(path: str) -> str:
         return bytes([int(match[1], 8)]) if len(match[1]) == 3 else LETTERS.get(match[1], match[1])
 
     return ESCAPE.sub(letter, path[1:-1].encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+
+
+def patch_id(text: str) -> str:
+    """What ``git patch-id --stable`` prints for the diff in ``text``; empty if there is none (git: builtin/patch-id.c).
+
+    White space, blank lines and line numbers count for nothing there, so a mail that only lost white space has the id
+    of the intact one, which git itself cannot tell: it counts the lines of a hunk.
+    """
+    lines = text.split("\n")
+    total, digest, changes = 0, hashlib.sha1(usedforsecurity=False), parse(text)
+    for before, change in zip([None, *changes], changes, strict=False):
+        # As git does: its line "diff" is lost to what comes behind a binary one.
+        words = _header(change, lines)[before is not None and before.binary :]
+        body = [line for hunk in change.hunks for line in hunk.lines if not line.startswith("\\ ")]
+        words += [change.old_blob, change.new_blob] if change.binary else body
+        digest.update("".join(words).translate(BLANKS).encode("utf-8", "surrogateescape"))
+        if body or change.binary:
+            total += int.from_bytes(digest.digest(), "little")
+            digest = hashlib.sha1(usedforsecurity=False)
+    if changes and not changes[-1].hunks:  # what is left, if only of nothing
+        total += int.from_bytes(digest.digest(), "little")
+    return (total % (1 << 160)).to_bytes(20, "little").hex() if changes else ""
+
+
+def _header(change: Change, lines: list[str]) -> list[str]:
+    """The lines before the first hunk that make a patch-id."""
+    end = change.at
+    while lines[end][:1].isalpha() and not lines[end].startswith(("diff --git ", "GIT binary patch", "Binary files ")):
+        end += 1
+    found = [line for line in lines[change.at - 1 : end] if not line.startswith("index ")]
+    return found + (lines[change.hunks[0].at - 3 : change.hunks[0].at - 1] if change.hunks else [])
 
 
 def hunks(changes: list[Change]) -> Iterator[tuple[Change, Hunk]]:
