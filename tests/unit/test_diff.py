@@ -8,9 +8,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from mailed import COUNT, mails, strange
 
 from harness import diff
-from patches import COUNT, mails, strange
 
 
 @pytest.fixture(scope="module")
