@@ -14,7 +14,7 @@ from harness import __version__, cache, verbs
 from harness.errors import EXIT_BAD_REQUEST, EXIT_HOST, EXIT_OK
 
 #: Verbs that need the packages of pyproject.toml and Debian's QEMU and compilers.
-NEEDS_HOST = frozenset({"run", "test", "shell", "build", "series"})
+NEEDS_HOST = frozenset({"run", "test", "shell", "build", "series", "compare"})
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,24 +39,42 @@ def parser() -> argparse.ArgumentParser:
         "--fragment", action="append", default=[], type=Path, metavar="FILE", help="a Kconfig fragment for a tree"
     )
 
+    checking = argparse.ArgumentParser(add_help=False)
+    checking.add_argument("--check", action="append", default=[], metavar="ID", help="only this check (again for more)")
+    checking.add_argument(
+        "--guest-timeout", type=float, default=120.0, metavar="S", help="seconds for a boot or a check"
+    )
+    checking.add_argument("--accel", choices=("auto", "kvm", "tcg"), default="auto", help="what guests run under")
+    checking.add_argument(
+        "--guests", type=int, metavar="N", help="how many at once (default: as the host has room for)"
+    )
+    checking.add_argument("--evidence", type=Path, metavar="DIR", help="where the consoles go")
+
     run = subparsers.add_parser(
-        "run", parents=[common, making], help="the checks, on Debian's newest kernels or on your own"
+        "run", parents=[common, making, checking], help="the checks, on Debian's newest kernels or on your own"
     )
     run.add_argument(
         "--kernel", action="append", default=[], metavar="SPEC",
         help="an image, a build directory, .deb files joined by commas, debian:VERSION, or a tree (again for more)",
     )  # fmt: skip
     run.add_argument("--expect", action="append", default=[], metavar="ERA", help="judge as none, rootfs, isolated")
-    run.add_argument("--check", action="append", default=[], metavar="ID", help="only this check (again for more)")
-    run.add_argument("--guest-timeout", type=float, default=120.0, metavar="S", help="seconds for a boot or a check")
-    run.add_argument("--accel", choices=("auto", "kvm", "tcg"), default="auto", help="what guests run under")
     ways = run.add_mutually_exclusive_group()
     ways.add_argument("--no-fork", action="store_true", help="boot anew for each check")
     ways.add_argument("--both-ways", action="store_true", help="with and without --no-fork; a difference is a failure")
-    run.add_argument("--guests", type=int, metavar="N", help="how many at once (default: as the host has room for)")
-    run.add_argument("--evidence", type=Path, metavar="DIR", help="where the consoles go")
     run.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON (schema in README.md)")
     run.add_argument("--junit", type=Path, metavar="FILE", help="write the results as JUnit XML")
+
+    versus = subparsers.add_parser(
+        "compare", parents=[common, making, checking], help="two kernels or more side by side: what got better or worse"
+    )
+    versus.add_argument(
+        "items",
+        nargs="+",
+        metavar="ITEM",
+        help="a kernel, a tree, or a file of `run --json` (FILE@KERNEL if of several)",
+    )
+    versus.add_argument("--all", action="store_true", help="show the checks that are the same, too")
+    versus.add_argument("--json", type=Path, metavar="FILE", help="write the comparison as JSON (README.md)")
 
     build = subparsers.add_parser("build", parents=[common, making], help="a kernel for the checks, from a source tree")
     build.add_argument("tree", metavar="TREE", help="a directory, DIRECTORY@REVISION, a .tar.xz, or debian:VERSION")
@@ -103,7 +121,7 @@ def builds(args: argparse.Namespace) -> bool:
     """Whether a kernel will be built from its source: then this host needs more than to run one."""
     if args.verb in ("build", "test"):
         return True
-    asked = getattr(args, "kernel", None) or []
+    asked = getattr(args, "kernel", None) or getattr(args, "items", [])
     return any(is_source(spec) for spec in ([asked] if isinstance(asked, str) else asked))
 
 
@@ -121,9 +139,8 @@ def main(args: argparse.Namespace) -> int:
         import logging  # noqa: PLC0415
 
         logging.basicConfig(level=logging.DEBUG, format="%(relativeCreated)7.0f %(name)s: %(message)s")
-    return {"run": _run, "build": _build, "test": _test, "shell": _shell, "doctor": _doctor, "series": verbs.main}[
-        args.verb
-    ](args)
+    doing = {"run": _run, "build": _build, "test": _test, "shell": _shell, "doctor": _doctor, "series": verbs.main}
+    return (doing | {"compare": _compare})[args.verb](args)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -133,6 +150,15 @@ def _run(args: argparse.Namespace) -> int:
     from harness import runner  # noqa: PLC0415
 
     return runner.run(args)
+
+
+def _compare(args: argparse.Namespace) -> int:
+    import pytest  # noqa: F401, PLC0415 - has its bytecode beside it
+
+    cache.keep_bytecode()
+    from harness import comparing  # noqa: PLC0415
+
+    return comparing.main(args)
 
 
 def _build(args: argparse.Namespace) -> int:

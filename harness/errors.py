@@ -27,6 +27,11 @@ class HarnessError(Exception):
         self.log = log
         self.hint = hint
 
+    @property
+    def brief(self) -> str:
+        """What happened and the first cause, without what to do."""
+        return f"{self.what}: {self.cause}" if self.cause else self.what
+
     def __str__(self) -> str:
         lines = [self.what]
         if self.cause:

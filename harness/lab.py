@@ -187,6 +187,11 @@ class Lab:
         booted = self.booted(kernel)
         return find_troubles(booted.log) if booted else []
 
+    def no_boot(self, kernel: Kernel) -> str:
+        """Why the kernel did not boot, if that is its own fault; else empty."""
+        error = self._booted.get(_key(kernel))
+        return error.brief if isinstance(error, GuestError) else ""
+
     def _boot(self, kernel: Kernel) -> Booted:
         image = agent.image_with(kernel, self.modules, Deadline.after(COMPILING))
         deadline = Deadline.after(self.timeout)

@@ -275,6 +275,5 @@ def _reason(error: BaseException | None) -> str:
     if isinstance(error, pytest.skip.Exception):
         return str(error.msg)
     if isinstance(error, HarnessError):
-        first = f"{error.what}: {error.cause}" if error.cause else error.what
-        return f"{first}\n{error.hint}" if error.hint else first
+        return f"{error.brief}\n{error.hint}" if error.hint else error.brief
     return str(error) or type(error).__name__

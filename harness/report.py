@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from harness import process
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 #: What a cell of the table says, and how it looks.
-_CELLS = {
+CELLS = {
     "pass": ("pass", "green"),
     "skip": ("skip", "yellow"),
     "due": ("fails (due)", "dim"),
@@ -70,7 +70,7 @@ def cell(result: Result) -> str:
 
 def word(result: Result) -> str:
     """What a cell says."""
-    return _CELLS[cell(result)][0]
+    return CELLS[cell(result)][0]
 
 
 def table(run: Run) -> Table:
@@ -87,7 +87,7 @@ def table(run: Run) -> Table:
         row = [Text(name)]
         for kernel in run.kernels:
             result = cells.get((name, kernel.label))
-            row.append(Text(*_CELLS[cell(result)]) if result else Text("-"))
+            row.append(Text(*CELLS[cell(result)]) if result else Text("-"))
         out.add_row(*row)
     return out
 
@@ -98,13 +98,13 @@ def get_ready() -> None:
     import rich.table  # noqa: F401, PLC0415
 
 
-def table_text(run: Run) -> str:
-    """The table as it looks on stdout."""
+def table_text(what: Table) -> str:
+    """A table as it looks on stdout."""
     from rich.console import Console  # noqa: PLC0415
 
     console = Console()
     with console.capture() as captured:
-        console.print(table(run))
+        console.print(what)
     return captured.get().rstrip("\n")
 
 
@@ -115,12 +115,12 @@ def closing(run: Run) -> str:
         mine = [result for result in run.results if result.kernel == kernel.label]
         counts = Counter(cell(result) for result in mine)
         bad = [result for result in mine if not result.ok]
-        said = ", ".join(f"{count} {_CELLS[key][0].rstrip('?')}" for key, count in counts.most_common())
+        said = ", ".join(f"{count} {CELLS[key][0].rstrip('?')}" for key, count in counts.most_common())
         lines.append(f"{kernel.name} ({kernel.arch}, {kernel.accel or 'not booted'}): {said or 'nothing ran'}.")
         if kernel.claim:
             lines.append(f"  claims: {kernel.claim} ({kernel.claim_why})")
         if kernel.claim_against:
-            lines.append(f"  judged as {kernel.expect}, though its vmlinux has {_and([*kernel.claim_against])}")
+            lines.append(f"  judged as {kernel.expect}, though its vmlinux has {listed([*kernel.claim_against])}")
         lines += [f"  while booting: {trouble}" for trouble in kernel.boot_troubles]
         for reason, names in _grouped(mine, "skip").items():
             lines.append(f"  skipped {', '.join(names)}: {reason}")
@@ -130,7 +130,7 @@ def closing(run: Run) -> str:
     if whys:
         lines.append("Guests ran under " + "; ".join(f"{why} for {arch}" for arch, why in whys.items()) + ".")
     for why in dict.fromkeys(kernel.no_snapshot for kernel in run.kernels if kernel.no_snapshot):
-        labels = _and([kernel.label for kernel in run.kernels if kernel.no_snapshot == why])
+        labels = listed([kernel.label for kernel in run.kernels if kernel.no_snapshot == why])
         lines.append(f"Without a snapshot of {labels}, every check booted its own guest: {why}.")
     if run.differences is not None:
         same = len({(result.kernel, result.check) for result in run.results}) - len(run.differences)
@@ -160,12 +160,12 @@ def verdict(run: Run) -> str:
             f"Once more, just the first: {run.failed[0].repeat}"
         )
     if idle := [kernel for kernel in run.kernels if kernel.label not in {result.kernel for result in run.results}]:
-        return f"Nothing ran on {_and([f'{kernel.name} ({kernel.arch})' for kernel in idle])}."
+        return f"Nothing ran on {listed([f'{kernel.name} ({kernel.arch})' for kernel in idle])}."
     parts = []
     for era in dict.fromkeys(kernel.expect for kernel in run.kernels):
         mine = [kernel for kernel in run.kernels if kernel.expect == era]
         due = sum(cell(result) == "due" for result in run.results if result.kernel in {one.label for one in mine})
-        who = f"{_and([kernel.name for kernel in mine])} ({_and([kernel.arch for kernel in mine])})"
+        who = f"{listed([kernel.name for kernel in mine])} ({listed([kernel.arch for kernel in mine])})"
         if due:
             parts.append(f"{who}, judged as {era}, breaks just the promises that came later, so the checks can tell")
         else:
@@ -173,7 +173,8 @@ def verdict(run: Run) -> str:
     return "; ".join(parts) + "."
 
 
-def _and(words: list[str]) -> str:
+def listed(words: Iterable[str]) -> str:
+    """One, two and three; each only once."""
     words = list(dict.fromkeys(words))
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
 

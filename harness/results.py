@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 #: Raised when a field changes its meaning or goes; a new field does not change it.
@@ -30,6 +30,8 @@ class KernelFacts:
     no_snapshot: str = ""
     #: Trouble of the boot itself: "name: line".
     boot_troubles: tuple[str, ...] = ()
+    #: Why no guest came up, if that was the kernel's fault.
+    no_boot: str = ""
     #: What its vmlinux has of the series, which is no verdict; empty where there is none of the same build.
     build_id: str = ""
     #: An era, "mixture" or "unknown".
@@ -119,16 +121,27 @@ class Run:
 
     @classmethod
     def from_json(cls, text: str) -> Run:
-        """Read such a document back. Raises ValueError for another schema."""
-        data: dict[str, Any] = json.loads(text)
-        if data.pop("schema", None) != SCHEMA:
-            raise ValueError(f"not a result file of schema {SCHEMA}")
-        kernels = [KernelFacts(**_tuples(row)) for row in data.pop("kernels")]
-        results = [Result(**_tuples(row)) for row in data.pop("results")]
-        if (differences := data.pop("differences", None)) is not None:
-            differences = [Difference(**row) for row in differences]
-        return cls(kernels, results, differences, **data)
+        """Read such a document back; fields that a later harness has added are left out.
+
+        Raises ValueError if it is none, or of another schema.
+        """
+        data = json.loads(text)
+        if not isinstance(data, dict) or "schema" not in data:
+            raise ValueError("it has no schema")
+        if data["schema"] != SCHEMA:
+            raise ValueError(f"it is of schema {data['schema']}, this harness reads {SCHEMA}")
+        try:
+            read = _known(cls, data)
+            for name, kind in (("kernels", KernelFacts), ("results", Result), ("differences", Difference)):
+                rows = data.get(name) if name == "differences" else data[name]
+                read[name] = None if rows is None else [kind(**_known(kind, row)) for row in rows]
+            return cls(**read)
+        except KeyError as error:
+            raise ValueError(f"it has no {error}") from error
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"it is not what its schema says: {error}") from error
 
 
-def _tuples(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+def _known(kind: type, row: dict[str, Any]) -> dict[str, Any]:
+    names = {each.name for each in fields(kind)}
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in row.items() if key in names}

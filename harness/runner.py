@@ -94,12 +94,10 @@ class Reporter:
 
 def run(args: argparse.Namespace) -> int:
     """The checks on ``args.kernel``, or on Debian's newest kernels. Returns the exit status."""
-    screen = _screen()
+    screen = on_terminal()
     kernels = args.kernel or [spec for spec, _ in DEFAULT]
     expect = args.expect or ([] if args.kernel else [era for _, era in DEFAULT])
-    for target in (args.json, args.junit):
-        if target is not None and not target.absolute().parent.is_dir():
-            raise RequestError(f"{target.parent} is not a directory, so {target.name} cannot be written there")
+    writable(args.json, args.junit)
     request = Request(
         kernels=kernels,
         expect=expect,
@@ -116,22 +114,34 @@ def run(args: argparse.Namespace) -> int:
         checks=args.check,
     )
     say("getting kernels: " + ", ".join(kernels))
-    results, status = _checked(request, screen)
+    results, status = checked(request, screen)
     if args.both_ways and status in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         say("and once more, each check in a guest that boots")
         # Beside the consoles of the forks, which are then not overwritten.
         booted = replace(request, fork=False, evidence=Path(results.evidence) / "booted")
-        again, status = _checked(booted, screen)
+        again, status = checked(booted, screen)
         results.compare(again)
     for path, text in ((args.json, results.to_json), (args.junit, lambda: rendering.junit(results))):
         if path is not None:
-            with writing(path):
-                path.write_text(text(), encoding="utf-8")
+            write(path, text())
     _print(results)
     return _status(results, status)
 
 
-def _checked(request: Request, screen: Screen | None) -> tuple[Run, int]:
+def writable(*targets: Path | None) -> None:
+    """Raise RequestError before the work is done for what could not be written after it."""
+    for target in targets:
+        if target is not None and not target.absolute().parent.is_dir():
+            raise RequestError(f"{target.parent} is not a directory, so {target.name} cannot be written there")
+
+
+def write(path: Path, text: str) -> None:
+    """Put what the user wants into a file of theirs. Raises HostError if that cannot be done."""
+    with writing(path):
+        path.write_text(text, encoding="utf-8")
+
+
+def checked(request: Request, screen: Screen | None) -> tuple[Run, int]:
     """What came out of all checks, and pytest's exit status."""
     with ExitStack() as stack:
         with screen.waiting("getting kernels") if screen else nullcontext():
@@ -178,7 +188,8 @@ class _Named:
             config.pluginmanager.register(instance, name)
 
 
-def _screen() -> Screen | None:
+def on_terminal() -> Screen | None:
+    """What shows how far it is, if there is a terminal to show it on."""
     if not sys.stdout.isatty():
         return None
     from harness import terminal  # noqa: PLC0415
@@ -190,15 +201,20 @@ def _print(results: Run) -> None:
     say("")
     for text in rendering.failures(results):
         say(text)
-    say(rendering.table_text(results) + "\n")
+    say(rendering.table_text(rendering.table(results)) + "\n")
     say(rendering.closing(results))
 
 
-def _status(results: Run, status: int) -> int:
+def whole(status: int) -> None:
+    """Raise KeyboardInterrupt or HostError if pytest, which ended with ``status``, did not come to its end."""
     if status == pytest.ExitCode.INTERRUPTED:
         raise KeyboardInterrupt
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise HostError(f"pytest ended with status {status}", hint="run it again with --debug")
+
+
+def _status(results: Run, status: int) -> int:
+    whole(status)
     if results.differences or any(result.verdict != "error" for result in results.failed):
         return EXIT_CHECK_FAILED
     return EXIT_HOST if results.failed else EXIT_OK
@@ -217,7 +233,7 @@ def build(args: argparse.Namespace) -> int:
     if unknown := set(args.check) - every.keys():
         raise RequestError(f"no check {', '.join(sorted(unknown))}", hint=f"there are: {', '.join(every)}")
     needs = {name: every[name] for name in args.check or every}
-    screen = _screen()
+    screen = on_terminal()
     watch = screen.building if screen else rendering.tenths(say)
     order = Order(args.profile, needs, args.fragment, say, watch)
     say(f"looking at {spec}")

@@ -139,6 +139,7 @@ class Session:
             accel_why=accel.why if accel else "",
             no_snapshot=booted.why if booted else "",
             boot_troubles=tuple(f"{seen.name}: {seen.line}" for seen in self.lab.boot_troubles(column.kernel)),
+            no_boot=self.lab.no_boot(column.kernel),
             image_bytes=column.kernel.image.stat().st_size,
             warnings=column.kernel.warnings,
             **_claim(column),
@@ -237,7 +238,7 @@ def opened(request: Request) -> Iterator[Session]:
     for name in {column.kernel.arch.name for column in found}:
         qemu.program(arch.by_name(name))
     with ExitStack() as stack:
-        lab = stack.enter_context(Lab(request.evidence or _evidence(), request.timeout, request.accel, request.fork))
+        lab = stack.enter_context(Lab(request.evidence or new_evidence(), request.timeout, request.accel, request.fork))
         lab.modules = loadable
         lab.stages.update(stages)
         session = Session(request, found, lab, Pool(request.guests or room(qemu.MEMORY)))
@@ -297,7 +298,8 @@ def _hand_over(to: Future[Outcome], done: Future[Outcome]) -> None:
         to.set_result(done.result())
 
 
-def _evidence() -> Path:
+def new_evidence() -> Path:
+    """A directory in the cache for the consoles of one run; the oldest one goes. Raises HostError."""
     runs = cache.directory("runs")
     for old in sorted(path for path in runs.iterdir() if path.is_dir())[: -KEPT + 1]:
         shutil.rmtree(old, ignore_errors=True)

@@ -25,8 +25,8 @@ LAYERS = (
     ("console", "protocol", "wire", "channel", "qmp", "qemu", "machine", "accel", "snapshot"),
     ("abi", "calls", "files", "task", "guest", "corefile", "lab"),
     ("checks", "trial"),
-    ("results", "report", "terminal", "compare", "reply"),
-    ("session", "plugin", "runner", "shell", "doctor", "steps", "verbs", "cli"),
+    ("results", "report", "terminal", "compare", "versus", "reply"),
+    ("session", "plugin", "runner", "comparing", "hook", "shell", "doctor", "steps", "verbs", "cli"),
     ("venv", "bootstrap", "command", "__main__"),
 )
 

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The verb ``compare``: from the user's words to kernels with results, and what they say side by side."""
+
+from __future__ import annotations
+
+import argparse
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from harness import arch, compare, runner, session, versus
+from harness.build import default_arch
+from harness.compare import Column, Comparison, Kind
+from harness.errors import EXIT_CHECK_FAILED, EXIT_HOST, EXIT_OK, RequestError
+from harness.make import BuildError
+from harness.report import tenths
+from harness.results import Run
+from harness.session import Request
+from harness.spec import TreeSpec, parse_spec
+
+ITEMS = "an item is a kernel, a tree, or the file of an earlier `run --json`, with @KERNEL if it has several"
+
+WRITES = "`run --json FILE` writes one"
+
+
+@dataclass(frozen=True)
+class Item:
+    """What is compared: ``run`` for results that are there, else a kernel that is still to be checked."""
+
+    letter: str
+    words: str
+    run: Run | None = None
+    #: Whether it has to be built first.
+    tree: bool = False
+
+
+def main(args: argparse.Namespace) -> int:
+    """Compare ``args.items``. Returns the exit status: 1 if anything got worse. Raises RequestError, HostError."""
+    runner.writable(args.json)
+    comparison = of(args, [item(*each, args) for each in _lettered(args.items)])
+    runner.say("\n" + versus.text(comparison, every=args.all))
+    if args.json:
+        runner.write(args.json, comparison.to_json())
+    return EXIT_CHECK_FAILED if comparison.worse else EXIT_HOST if comparison.unknown else EXIT_OK
+
+
+def _lettered(words: Sequence[str]) -> list[tuple[str, str]]:
+    if len(words) < 2:
+        raise RequestError(f"{words[0]} alone cannot be compared", hint="give two items or more")
+    if len(words) > len(string.ascii_uppercase):
+        raise RequestError(f"{len(words)} items are too many to compare", hint="26 are the most")
+    lettered = list(zip(string.ascii_uppercase, words, strict=False))
+    first: dict[object, str] = {}
+    for letter, word in lettered:
+        path, _, which = word.rpartition("@")
+        key = (Path(path or word).expanduser().resolve(), which if path else "")
+        if key in first:
+            raise RequestError(f"{first[key]} and {letter} are both {word}", hint="give each item once")
+        first[key] = letter
+    return lettered
+
+
+def item(letter: str, words: str, args: argparse.Namespace) -> Item:
+    """What an item's words mean; a file of results is read. Raises RequestError if they mean nothing."""
+    path, _, which = words.rpartition("@") if not Path(words).expanduser().exists() else (words, "", "")
+    file = Path(path or words).expanduser()
+    if not is_json(file):
+        return Item(letter, words, tree=isinstance(parse_spec(words), TreeSpec))
+    return Item(letter, words, run=picked(read(file), file, which, args))
+
+
+def is_json(path: Path) -> bool:
+    """Whether a path is meant as a file of results: no kernel begins with a brace."""
+    if path.suffix == ".json" or not path.is_file():
+        return path.suffix == ".json"
+    with path.open("rb") as file:
+        return file.read(64).lstrip().startswith(b"{")
+
+
+def read(path: Path) -> Run:
+    """The results in a file. Raises RequestError if there are none."""
+    try:
+        run = Run.from_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RequestError(f"{path} does not exist", hint=ITEMS) from error
+    except OSError as error:
+        raise RequestError(f"{path} cannot be read", cause=error.strerror or str(error), hint=WRITES) from error
+    except ValueError as error:
+        raise RequestError(f"{path} is no file of results", cause=str(error), hint=WRITES) from error
+    if not run.results:
+        raise RequestError(f"{path} has no results in it: no check ran", hint=WRITES)
+    return run
+
+
+def picked(run: Run, path: Path, which: str, args: argparse.Namespace) -> Run:
+    """The kernels and checks of ``run`` that are meant, a kernel for each architecture. Raises RequestError."""
+    kernels = [
+        one
+        for one in run.kernels
+        if which in ("", one.label, one.name, one.release, one.arch) and (not args.arch or one.arch in args.arch)
+    ]
+    labels = [one.label for one in run.kernels]
+    if not kernels:
+        wanted = " ".join(filter(None, (which, *args.arch)))
+        raise RequestError(f"{path} has no kernel {wanted}", hint=f"there are: {', '.join(labels)}")
+    if len({one.arch for one in kernels}) < len(kernels):
+        raise RequestError(
+            f"{path} has several kernels of one architecture",
+            hint=f"add one to its name: {' or '.join(f'{path}@{label}' for label in labels)}",
+        )
+    results = [one for one in run.results if not args.check or one.check in args.check]
+    if idle := [one.label for one in kernels if one.label not in {result.kernel for result in results}]:
+        wanted = f" of {', '.join(args.check)}" if args.check else ""
+        raise RequestError(f"{path} has no result{wanted} for {idle[0]}", hint=WRITES)
+    return replace(run, kernels=kernels, results=results)
+
+
+def of(args: argparse.Namespace, items: Sequence[Item]) -> Comparison:
+    """The comparison of ``items``, those without results being checked now. Raises RequestError, HostError."""
+    evidence = args.evidence or session.new_evidence()
+    columns = []
+    for each in items:
+        columns += known(each, each.run) if each.run else tried(each, args, evidence / each.letter)
+    comparison = compare.compare(columns)
+    if not comparison.pairs:
+        raise RequestError(
+            "nothing to compare: no two items have a kernel of the same architecture",
+            hint="; ".join(f"{column.letter} has {column.name} for {column.arch}" for column in columns),
+        )
+    for pair in comparison.pairs:
+        if min(pair.stages) == 2 and all(change.kind in (Kind.NEW, Kind.GONE) for change in pair.changes):
+            raise RequestError(
+                f"nothing to compare: {pair.before} and {pair.after} have no check in common ({pair.arch})",
+                hint="run them again with the same --check",
+            )
+    return comparison
+
+
+def known(which: Item, run: Run) -> list[Column]:
+    """The columns of kernels that have results."""
+    return [
+        Column(
+            which.letter, which.words, facts.arch, facts,
+            tuple(one for one in run.results if one.kernel == facts.label),
+            harness=run.harness,
+            qemu=run.qemu,
+        )
+        for facts in run.kernels
+    ]  # fmt: skip
+
+
+def tried(which: Item, args: argparse.Namespace, evidence: Path) -> list[Column]:
+    """The columns of kernels that are checked now, built before if need be; one that does not build is one, too."""
+    screen = runner.on_terminal()
+    names = list(dict.fromkeys(args.arch))
+    columns = []
+    for some in [[name] for name in names] if which.tree and names else [names]:
+        request = Request(
+            kernels=[which.words],
+            arch=some,
+            profiles=args.profile,
+            fragments=args.fragment,
+            say=runner.say,
+            watch=screen.building if screen else tenths(runner.say),
+            timeout=args.guest_timeout,
+            accel=args.accel,
+            guests=args.guests,
+            evidence=evidence,
+            checks=args.check,
+        )
+        runner.say(f"{which.letter}: getting {which.words}")
+        try:
+            run, status = runner.checked(request, screen)
+        except BuildError as error:
+            name = arch.by_name(some[0]).name if some else default_arch().name
+            columns.append(
+                Column(which.letter, which.words, name, None, no_build=error.brief, log=str(error.log or ""))
+            )
+            continue
+        runner.whole(status)
+        columns += known(which, run)
+    return columns
