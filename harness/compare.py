@@ -29,6 +29,7 @@ NOISE = tuple(
         (r"\b(CPU|[UPT]?[GPU]ID|cpu|pid)([:#= ]+)\d+", r"\1\2N"),
         # kernel/panic.c names the task as COMM/PID, and so does a worker itself.
         (r"/\d+\b", "/N"),
+        (r":\d+\]", ":N]"),
         (r"\bkworker/\S+", "kworker"),
         (r"\[#\d+\]", "[#N]"),
         (r"\b\d+(?:\.\d+)? ?([mun]?s|sec|seconds|jiffies)\b", r"N \1"),

@@ -133,8 +133,8 @@ class Run:
         try:
             read = _known(cls, data)
             for name, kind in (("kernels", KernelFacts), ("results", Result), ("differences", Difference)):
-                rows = data.get(name) if name == "differences" else data[name]
-                read[name] = None if rows is None else [kind(**_known(kind, row)) for row in rows]
+                if name != "differences" or read.get(name) is not None:
+                    read[name] = [kind(**_known(kind, row)) for row in data[name]]
             return cls(**read)
         except KeyError as error:
             raise ValueError(f"it has no {error}") from error

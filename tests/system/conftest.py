@@ -18,14 +18,20 @@ from harness.arch import ARM64, X86_64, Arch
 from harness.deadline import Deadline
 
 
-def newest(arch: Arch) -> Path:
-    return kernel.resolve("debian:isolated", [arch], Deadline.after(600))[0].image
+def newest(arch: Arch, era: str = "isolated") -> Path:
+    return kernel.resolve(f"debian:{era}", [arch], Deadline.after(600))[0].image
 
 
 @pytest.fixture(scope="session")
 def image() -> Path:
     """A plain arm64 Image: nothing in it is compressed, and it boots in half the time that x86_64 takes."""
     return newest(ARM64)
+
+
+@pytest.fixture(scope="session")
+def old_image() -> Path:
+    """The same before the series."""
+    return newest(ARM64, "shared")
 
 
 @pytest.fixture(scope="session")

@@ -80,6 +80,10 @@ class Program:
         """``harness build WORDS`` to its end; it may not install anything."""
         return self.end(["-m", "harness", "build", "--no-install", *words], variables)
 
+    def compare(self, *words: str | Path, **variables: str) -> Done:
+        """``harness compare WORDS`` to its end; it may not install anything."""
+        return self.end(["-m", "harness", "compare", "--no-install", *words], variables)
+
     def pytest(self, *words: str | Path, **variables: str) -> Done:
         """Pytest to its end, with the plugin as an installed distribution brings it."""
         return self.end(["-m", "pytest", "-p", "no:cacheprovider", *words], variables)

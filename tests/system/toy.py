@@ -42,6 +42,13 @@ def toy(path: Path) -> Path:
     return path
 
 
+def boots(tree: Path, image: Path) -> Path:
+    """Have all kernels of a toy tree be that ``image``, which does boot."""
+    script = tree / "scripts/image.py"
+    script.write_text(f"import shutil, sys\nshutil.copyfile({str(image)!r}, sys.argv[1])\n")
+    return tree
+
+
 def git(where: Path, *words: str | Path) -> str:
     """What git said."""
     done = subprocess.run(
