@@ -135,7 +135,7 @@ def test_a_tree_that_does_not_build_is_a_result(builder: Program, tree: Path) ->
     broken = toy.toy(builder.directory / "broken")
     toy.change(broken, "int wrong = nothing;")
     line = len((broken / toy.FILE).read_text().splitlines())
-    words = ("--arch", "x86_64", "--arch", "arm64", "--check", "root", "--guest-timeout", "20")
+    words = ("--arch", "x86_64", "--arch", "arm64", "--check", "root", "--guest-timeout", "2")
     done = builder.compare(tree, broken, *words, "--json", "compared.json")
     assert done.status == 1, done
     assert done.out.splitlines()[-1] == "x86_64 and arm64: B does not build, A does not boot."
