@@ -265,10 +265,10 @@ def test_a_field_of_a_later_harness_is_left_out() -> None:
     for row in (data, *data["kernels"], *data["results"]):
         row["of_tomorrow"] = 1
     assert Run.from_json(json.dumps(data)) == run
-    broken: dict[str, object]
-    for broken in ({"kernels": None}, {"results": 3}, {"kernels": [{}]}, {"results": ["x"]}, {"differences": [{}]}):
+    wrong: list[tuple[str, object]] = [("kernels", None), ("results", 3), ("kernels", [{}]), ("results", ["x"])]
+    for name, value in (*wrong, ("differences", [{}])):
         with pytest.raises(ValueError, match="it is not what its schema says"):
-            Run.from_json(json.dumps(data | broken))
+            Run.from_json(json.dumps(data | {name: value}))
     del data["kernels"]
     with pytest.raises(ValueError, match="it has no 'kernels'"):
         Run.from_json(json.dumps(data))
