@@ -75,6 +75,9 @@ def parser() -> argparse.ArgumentParser:
     )
     versus.add_argument("--all", action="store_true", help="show the checks that are the same, too")
     versus.add_argument("--json", type=Path, metavar="FILE", help="write the comparison as JSON (README.md)")
+    versus.add_argument(
+        "--mail", type=Path, metavar="FILE", help="write a mail about it, ready to be sent; it is not sent"
+    )
 
     build = subparsers.add_parser("build", parents=[common, making], help="a kernel for the checks, from a source tree")
     build.add_argument("tree", metavar="TREE", help="a directory, DIRECTORY@REVISION, a .tar.xz, or debian:VERSION")

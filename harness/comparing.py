@@ -7,11 +7,14 @@ import argparse
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
-from harness import arch, compare, runner, session, versus
+from harness import arch, compare, git, reply, runner, session, versus
 from harness.build import default_arch
+from harness.cache import writing
 from harness.compare import Column, Comparison, Kind
+from harness.deadline import Deadline
 from harness.errors import EXIT_CHECK_FAILED, EXIT_HOST, EXIT_OK, RequestError
 from harness.make import BuildError
 from harness.report import tenths
@@ -21,6 +24,8 @@ from harness.spec import TreeSpec, parse_spec
 
 ITEMS = "an item is a kernel, a tree, or the file of an earlier `run --json`, with @KERNEL if it has several"
 
+#: Seconds for a question to git.
+ASKING = 30.0
 WRITES = "`run --json FILE` writes one"
 
 
@@ -37,12 +42,29 @@ class Item:
 
 def main(args: argparse.Namespace) -> int:
     """Compare ``args.items``. Returns the exit status: 1 if anything got worse. Raises RequestError, HostError."""
-    runner.writable(args.json)
+    runner.writable(args.json, args.mail)
+    if args.mail and args.mail.exists():
+        raise RequestError(f"{args.mail} is there already", hint="name another file for --mail, or remove this one")
     comparison = of(args, [item(*each, args) for each in _lettered(args.items)])
     runner.say("\n" + versus.text(comparison, every=args.all))
     if args.json:
         runner.write(args.json, comparison.to_json())
+    if args.mail:
+        _mail(args.mail, comparison)
     return EXIT_CHECK_FAILED if comparison.worse else EXIT_HOST if comparison.unknown else EXIT_OK
+
+
+def _mail(path: Path, comparison: Comparison) -> None:
+    """Write the reply. Raises HostError if that cannot be done."""
+    deadline = Deadline.after(ASKING)
+    name, address = (git.configured(f"user.{what}", deadline) for what in ("name", "email"))
+    who = (name, address) if name and address else reply.NOBODY
+    made = reply.letter(comparison, who, b"", datetime.now().astimezone())
+    with writing(path), path.open("xb") as file:
+        file.write(made.data)
+    runner.say(f"the mail is in {path}; it is not sent. To send it as it is: git send-email {path}")
+    if who == reply.NOBODY:
+        runner.say("its sender has to be filled in: git config has no user.name or no user.email")
 
 
 def _lettered(words: Sequence[str]) -> list[tuple[str, str]]:

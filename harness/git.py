@@ -57,6 +57,12 @@ def environment(**variables: str | Path) -> dict[str, str]:
     return kept | {name: str(value) for name, value in variables.items()}
 
 
+def configured(name: str, deadline: Deadline, cwd: Path | None = None, *more: str) -> str:
+    """What the user's own configuration says in ``cwd``: the one place where it is asked. Empty if it is not set."""
+    env = {key: value for key, value in os.environ.items() if key not in PLACES}
+    return process.run(["git", "config", *more, name], deadline, cwd=cwd, env=env).stdout.strip()
+
+
 def run(words: list[str | Path], deadline: Deadline, env: Mapping[str, str], cwd: Path | None = None) -> str:
     """What ``git WORDS`` printed. Raises GitError if it fails, HostError if the disk is full or there is no git."""
     done = process.run(["git", *words], deadline, cwd=cwd, env=env)
@@ -168,9 +174,8 @@ class Checkout:
 
     def ignored(self, deadline: Deadline) -> str:
         """The patterns that the user's own settings add to the .gitignore files (gitignore(5))."""
-        # The one place where the user's configuration is asked: what it ignores is no part of the tree.
-        env = {name: value for name, value in os.environ.items() if name not in PLACES}
-        asked = process.run(["git", "config", "--type=path", "core.excludesFile"], deadline, cwd=self.top, env=env)
+        # What it ignores is no part of the tree.
+        asked = configured("core.excludesFile", deadline, self.top, "--type=path")
         home = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-        files = (self.exclude, Path(asked.stdout.strip() or f"{home}/git/ignore").expanduser())
+        files = (self.exclude, Path(asked or f"{home}/git/ignore").expanduser())
         return "".join(file.read_text(errors="surrogateescape") + "\n" for file in files if file.is_file())

@@ -174,9 +174,9 @@ def verdict(run: Run) -> str:
 
 
 def listed(words: Iterable[str]) -> str:
-    """One, two and three; each only once."""
+    """One, two and three; each only once. Empty for none."""
     words = list(dict.fromkeys(words))
-    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
+    return ", ".join(words[:-1]) + " and " + words[-1] if len(words) > 1 else "".join(words)
 
 
 def _grouped(results: list[Result], verdict_: str) -> dict[str, list[str]]:

@@ -78,6 +78,11 @@ def remarks(pair: Pair) -> Iterator[str]:
     yield from (f"new on the console: {line}" for line in pair.lines_new)
     yield from (f"no longer on the console: {line}" for line in pair.lines_gone)
     yield from (f"new from the compiler: {line}" for line in pair.warnings_new or ())
+    yield from facts(pair)
+
+
+def facts(pair: Pair) -> Iterator[str]:
+    """What is different besides, in numbers and in tools."""
     if pair.warnings_gone:
         yield f"no longer from the compiler: {counted(len(pair.warnings_gone), 'warning')}"
     before, after = pair.image_bytes
