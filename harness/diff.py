@@ -12,6 +12,8 @@ HEADER = re.compile(r"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@ ?(.*)$")
 INDEX = re.compile(r"^index ([0-9a-f]{7,64})\.\.([0-9a-f]{7,64})(?: ([0-7]{6}))?$")
 #: What is behind the "-- " at the end of a mail of format-patch.
 VERSION = re.compile(r"^\d+\.\d|^$")
+#: Columns from which on mailers break lines; those that send format=flowed do at 66 (RFC 3676).
+BREAK = 60
 ESCAPE = re.compile(rb"\\([0-7]{3}|.)")
 #: What git holds for white space (git: ctype.c), as str.translate() wants it to take it away.
 BLANKS = dict.fromkeys(map(ord, " \t\r\n"))
@@ -124,7 +126,7 @@ def _hunk(header: re.Match[str], lines: list[str], at: int) -> tuple[Hunk, int]:
     while end < len(lines) and (old > 0 or new > 0 or lines[end].startswith("\\ ")):
         line = lines[end]
         letter = line[:1]
-        if line.startswith("diff --git ") or HEADER.match(line) or not _fits(line):
+        if line.startswith("diff --git ") or HEADER.match(line) or not fits(line):
             break
         # Some mailers and editors cut blanks at the end of a line, so an empty one is context (git: apply.c).
         old -= letter in ("", " ", "-")
@@ -138,13 +140,23 @@ def _hunk(header: re.Match[str], lines: list[str], at: int) -> tuple[Hunk, int]:
     return Hunk(int(header[1]), old_count, int(header[3]), new_count, header[5], body, at + 1, fault), end
 
 
-def _fits(line: str) -> bool:
+def fits(line: str) -> bool:
+    """Whether a line can be one of a hunk: by its first letter."""
     return line[:1] in ("", " ", "+", "-") or line.startswith("\\ ")
 
 
 def _more(lines: list[str], end: int) -> bool:
     """Whether the hunk goes on behind its end; a signature does not count."""
-    return end < len(lines) and lines[end][:1] in ("+", "-") and not lines[end].startswith("--")
+    if end >= len(lines) or not lines[end] or _ends(lines, end):
+        return False
+    if lines[end][0] in "+-":
+        return not lines[end].startswith("--")
+    return end + 1 < len(lines) and _ends(lines, end + 1) and broken(lines[end - 1], lines[end])
+
+
+def broken(before: str, line: str) -> bool:
+    """Whether a line looks like the rest of the one before, which had no room for its first word."""
+    return before.endswith(" ") or len(before.expandtabs()) + len(line.split(" ", maxsplit=1)[0]) >= BREAK
 
 
 def _fault(lines: list[str], end: int, old: int, new: int) -> str:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -122,4 +121,4 @@ def commit(top: Path, subject: str) -> None:
 def patch(mail: bytes, n: int = 1, of: int = 1) -> Patch:
     """What a reader makes of a mail."""
     subject = next(line for line in mail.decode(errors="replace").split("\n") if line.startswith("Subject: "))
-    return Patch(n, of, subject.partition("] ")[2], mail, f"{n}.{of}@{os.path.basename(__file__)}")  # noqa: PTH119
+    return Patch(n, of, subject.partition("] ")[2], mail, f"{n}.{of}@pool.example")
