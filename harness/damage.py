@@ -7,6 +7,7 @@ tabs that became blanks, the tree does: see repair.py.
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -125,7 +126,7 @@ def undone(patch: Patch) -> str:
     """Its text without what can be undone without a tree: HTML's entities, and the blanks of format=flowed."""
     text = HEADER.sub(r"\1 \2", patch.text)
     if _escaped(patch):
-        text = ENTITY.sub(lambda match: PLAIN[match[1].lstrip("#0").lower()], text)
+        text = ENTITY.sub(lambda entity: html.unescape(entity[0]).replace("\N{NO-BREAK SPACE}", " "), text)
     if _stuffed(patch):
         head, start, rest = text.partition("\ndiff --git ")
         text = head + start + rest.replace("\n ", "\n")
