@@ -123,7 +123,7 @@ def body(comparison: Comparison, who: tuple[str, str]) -> str:
     environment.filters |= {"prose": prose, "cut": cut}
     chosen, more = transcripts(comparison)
     arches = dict.fromkeys(column.arch for column in comparison.columns)
-    text = environment.get_template("reply.txt.j2").render(
+    return environment.get_template("reply.txt.j2").render(
         comparison=comparison,
         harness=listed(column.harness for column in comparison.last) or "(not run)",
         ways=listed(ways(comparison.last)),
@@ -136,7 +136,6 @@ def body(comparison: Comparison, who: tuple[str, str]) -> str:
         more=listed(more),
         tag=f"{PROMISE}: {who[0]} <{who[1]}>" if tested(comparison) else "",
     )
-    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
 
 
 def remarks(comparison: Comparison) -> Iterator[tuple[str, tuple[str, ...]]]:

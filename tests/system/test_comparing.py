@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import json
 from dataclasses import replace
+from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
@@ -172,7 +175,7 @@ def test_trees(builder: Program, tree: Path, image: Path) -> None:
 def eras(warm: Path, image: Path, old_image: Path, tmp_path_factory: pytest.TempPathFactory) -> Program:
     """Results of all checks before the series and with it: old.json and new.json."""
     program = Program(warm, tmp_path_factory.mktemp("eras"))
-    assert program.run("--kernel", old_image, "--expect", "rootfs", "--json", "old.json").status == 0
+    assert program.run("--kernel", old_image, "--json", "old.json").status == 1
     assert program.run("--kernel", image, "--json", "new.json").status == 0
     return program
 
@@ -213,3 +216,51 @@ def test_results_against_kernels(eras: Program, image: Path, old_image: Path) ->
     ]
     assert sorted(parts[0] for parts in consoles) == ["B", "C"]
     assert eras.left() == []
+
+
+def letter(path: Path) -> tuple[EmailMessage, str]:
+    """A mail as python's parser reads it, and its body."""
+    parsed = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+    assert isinstance(parsed, EmailMessage)
+    assert not parsed.defects
+    return parsed, parsed.get_content()
+
+
+#: Says who the user is to git, and nothing else does.
+USER = {"GIT_CONFIG_GLOBAL": "gitconfig", "GIT_CONFIG_NOSYSTEM": "1"}
+
+
+@pytest.mark.boots
+def test_the_mail(eras: Program) -> None:
+    (eras.directory / "gitconfig").write_text("[user]\n\tname = Zoë Tester\n\temail = zoe@example.org\n")
+    assert eras.compare("old.json", "new.json", "--mail", "good.mail", **USER).status == 0
+    parsed, body = letter(eras.directory / "good.mail")
+    assert parsed["From"] == "Zoë Tester <zoe@example.org>"
+    assert body.splitlines()[-1] == "Tested-by: Zoë Tester <zoe@example.org>"
+    assert "B keeps all that A kept, and 21 more; 0 worse.\n" in body
+    done = eras.compare("new.json", "old.json", "--mail", "bad.mail", **USER)
+    assert done.status == 1, done
+    assert "the mail is in bad.mail; it is not sent" in done.out
+    _, body = letter(eras.directory / "bad.mail")
+    assert "ested-by" not in body
+    assert "root: fail (arm64). The promise: every kernel thread's root is a nullfs, PID 1's is not." in " ".join(
+        body.split()
+    )
+    assert "\n  assert 'tmpfs' == 'nullfs'\n" in body
+    repeat = next(line for line in body.splitlines() if line.endswith("--check root"))
+    done = eras.end(["-m", *repeat.split()[2:], "--no-install"], {})
+    assert done.status == 1, done
+    assert "FAIL root" in done.out
+
+
+def test_a_mail_of_nobody_and_one_that_is_there(program: Program) -> None:
+    one, other = written(program.directory / "one.json", ARM), written(program.directory / "other.json", ARM)
+    done = program.compare(one, other, "--mail", "mail", **USER)
+    assert done.status == 0, done
+    assert "its sender has to be filled in: git config has no user.name or no user.email" in done.out
+    mail = program.directory / "mail"
+    assert "From: FILL IN YOUR NAME <" in mail.read_text()
+    mail.write_text("mine")
+    refused(program.compare(one, other, "--mail", "mail"), "mail is there already", "next: name another file")
+    assert mail.read_text() == "mine"
+    refused(program.compare(one, other, "--mail", "nowhere/mail"), "nowhere is not a directory")

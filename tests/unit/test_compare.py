@@ -66,6 +66,7 @@ def no_build(letter: str) -> Column:
         ("fail", "crash", Kind.WORSE),
         ("crash", "fail", Kind.OTHER),
         ("crash", "timeout", Kind.OTHER),
+        ("timeout", "crash", Kind.OTHER),
         ("skip", "fail", Kind.OTHER),
         ("fail", "skip", Kind.OTHER),
         ("pass", "error", Kind.UNKNOWN),
@@ -145,6 +146,9 @@ def test_warnings_of_the_compiler() -> None:
     found = pair(of_facts(before, warnings=(first,)), of_facts(after, warnings=(first.replace(":1:", ":5:"), second)))
     assert (found.warnings_new, found.warnings_gone) == ((second,), ())
     assert not found.worse, "the compiler's word is no verdict"
+    back = pair(of_facts(before, warnings=(first, second)), of_facts(after, warnings=(first,)))
+    assert (back.warnings_new, back.warnings_gone) == ((), (second,))
+    assert list(versus.remarks(back)) == ["no longer from the compiler: 1 warning"]
     assert versus.sentence(found).endswith("0 worse, 1 new warning of the compiler.")
     unknown = pair(before, of_facts(after, warnings=(second,)))
     assert (unknown.warnings_new, unknown.warnings_gone) == (None, None)
@@ -173,6 +177,8 @@ def test_size_of_the_image() -> None:
          "B breaks 1 of the 1 that A kept, and keeps 1 more; 1 worse."),
         (column("A", x="pass", y="pass"), column("B", x="pass"), False,
          "B keeps all that A kept and was tried on both, and no more; 0 worse."),
+        (column("A", x="pass", y="pass", z="pass"), column("B", x="pass", y="fail"), True,
+         "B breaks 1 of the 2 that A kept and was tried on both, and keeps no more; 1 worse."),
         (column("A", x="pass", y="pass"), column("B", x="pass", y="error"), False,
          "B keeps all that A kept, and no more; 0 worse, 1 not known, for the host failed."),
     ],

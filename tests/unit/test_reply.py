@@ -51,6 +51,7 @@ def failing(result: Result = RESULT, verdict: str = "fail", reason: str = "asser
     return replace(result, verdict=verdict, ok=False, reason=reason)
 
 
+NOT_BUILT = Column("A", "tree", "x86_64", None, no_build="make failed")
 GOOD = compare([column("A", failing()), column("B", RESULT)])
 BAD = compare([column("A", RESULT), column("B", failing())])
 
@@ -134,6 +135,7 @@ def test_a_header_cannot_be_smuggled_in() -> None:
         (compare([column("A", RESULT), Column("B", "tree", "arm64", None, no_build="make failed")]), False),
         (compare([column("A", RESULT), column("B", failing()), column("C", RESULT)]), False),
         (compare([column("A", RESULT), column("B", replace(RESULT, verdict="error"))]), False),
+        (compare([column("A", RESULT), NOT_BUILT, column("B", RESULT), replace(NOT_BUILT, letter="B")]), False),
         (compare([column("A", RESULT), column("A", RESULT, arch="x86_64"), column("B", RESULT),
                   column("B", failing(), arch="x86_64")]), False),
     ],
@@ -198,13 +200,14 @@ def test_lines_are_wrapped_and_what_is_quoted_is_cut() -> None:
     long = replace(
         failing(reason="x " * 200), promise="a promise with many words " * 10, tail="\x1b[31mred\t" + "y" * 500
     )
-    comparison = compare([column("A", RESULT), column("B", long, warnings=(), build_id="c0" * 40)])
+    comparison = compare([column("A", RESULT), column("B", long)])
     data = reply.letter(comparison, WHO, b"", NOW).data.decode()
     body = data.partition("\n\n")[2].splitlines()
     prose = [line for line in body if not line.startswith("  ")]
     assert max(map(len, prose)) <= 72
     assert max(map(len, body)) <= reply.LONGEST + 2
     assert "  ?[31mred" in data
+    assert reply.prose("y" * 100) == "y" * 100
     assert [line for line in body if line != line.rstrip()] == []
 
 
