@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "harness"
 LAYERS = (
     ("__init__", "errors", "deadline", "process", "cache", "arch", "resources", "pool"),
     ("packages", "toolchain", "image", "apt", "debian", "kconfig", "vmlinux"),
-    ("diff", "series", "manifest", "damage", "page"),
+    ("diff", "series", "manifest", "mutant", "damage", "page"),
     ("git", "tree", "checkout", "warned", "make", "configure", "build"),
     ("mail", "mailbox", "b4", "patchfiles", "source", "verify"),
     ("repair", "worktree", "base", "apply"),

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Defects in C that is made up here: what is changed is changed where it is meant, and nothing else is."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness import mutant, session
+from harness.mutant import Defect, NoPlace
+
+FILE = """\
+/* taken(): { is not closed here, and "neither is this */
+int taken(int a, int b);
+int (*pointer)(int) = taken;
+
+static __always_inline int other(void)
+{
+	keep(); // it's not what is meant: {
+	return taken('{', "{\\"") + taken('\\'', 0);
+}
+
+int taken(int a, int b)
+	__acquires(lock)
+{
+	int err;
+
+	scoped_with_root() {
+		with_creds()
+			err = look(a /* drop(me); */,
+					b);
+		/* one more */
+		keep();
+	}
+	if (err)
+		scoped_with_other() {
+			keep();
+		}
+	scoped_with_last()
+		err = look(b, a);
+	if (a && b || a->b)
+		return -1;
+	else if (b)
+		return -2;
+	drop(me);	drop(two,
+			"drop(me);");
+	flags |= A | B;
+	return a & b;
+}
+"""
+
+
+def made(verb: str, what: str, by: str = "", function: str = "taken", text: str = FILE) -> str:
+    return Defect("d", "t", "fs/file.c", function, verb, what, by).made(text)
+
+
+def changed(now: str, before: str = FILE) -> tuple[list[str], list[str]]:
+    """The lines that are gone, and those that came, without what is the same before and behind them."""
+    old, new = before.split("\n"), now.split("\n")
+    while old and new and old[0] == new[0]:
+        del old[0], new[0]
+    while old and new and old[-1] == new[-1]:
+        del old[-1], new[-1]
+    return old, new
+
+
+def test_a_block_is_unwrapped_with_all_that_is_in_it() -> None:
+    gone, came = changed(made("unwrap", "scoped_with_root"))
+    assert gone[0] == "\tscoped_with_root() {"
+    assert gone[-1] == "\t}"
+    assert came == [line[1:] for line in gone[1:-1]]
+
+
+def test_the_body_of_an_if_keeps_its_braces() -> None:
+    gone, came = changed(made("unwrap", "scoped_with_other"))
+    assert (gone, came) == (["\t\tscoped_with_other() {"], ["\t\t{"])
+
+
+def test_one_statement_is_unwrapped_and_stands_where_the_scope_did() -> None:
+    assert changed(made("unwrap", "scoped_with_last")) == (
+        ["\tscoped_with_last()", "\t\terr = look(b, a);"],
+        ["\terr = look(b, a);"],
+    )
+
+
+def test_a_scope_within_a_scope() -> None:
+    gone, came = changed(made("unwrap", "with_creds"))
+    assert gone[0].strip() == "with_creds()"
+    assert came == [line[1:] for line in gone[1:]]
+
+
+@pytest.mark.parametrize(
+    ("what", "gone", "came"),
+    [
+        ("drop(two", ['\tdrop(me);\tdrop(two,\n\t\t\t"drop(me);");'], ["\tdrop(me);\t"]),
+        ("drop(me)", ["\tdrop(me);\tdrop(two,"], ["\t\tdrop(two,"]),
+        ("flags |=", ["\tflags |= A | B;"], []),
+        ("int err", ["\tint err;"], []),
+    ],
+)
+def test_one_statement_is_dropped(what: str, gone: list[str], came: list[str]) -> None:
+    assert changed(made("drop", what)) == ("\n".join(gone).split("\n"), came)
+
+
+def test_an_if_is_dropped_with_its_else() -> None:
+    gone, came = changed(made("drop", "if (a && b"))
+    assert [line.strip() for line in gone] == ["if (a && b || a->b)", "return -1;", "else if (b)", "return -2;"]
+    assert came == []
+
+
+@pytest.mark.parametrize(
+    ("what", "by", "line"),
+    [
+        ("a&b", "a | b", "\treturn a | b;"),
+        ("a   &&b", "a", "\tif (a || a->b)"),
+        ("b || a->b", "b", "\tif (a && b)"),
+        ("A | B", "A", "\tflags |= A;"),
+        ('"drop(me);"', "0", "\t\t\t0);"),
+    ],
+)
+def test_words_are_replaced_whatever_blanks_are_between_them(what: str, by: str, line: str) -> None:
+    _, came = changed(made("replace", what, by))
+    assert came == [line]
+
+
+def test_only_the_function_that_is_meant_is_changed() -> None:
+    gone, came = changed(made("drop", "keep", function="other"))
+    assert (gone, came) == (["\tkeep(); // it's not what is meant: {"], ["\t // it's not what is meant: {"])
+
+
+@pytest.mark.parametrize(
+    ("verb", "what", "function", "reason"),
+    [
+        ("drop", "keep", "gone", "defines gone() never"),
+        ("drop", "keep", "pointer", "defines pointer() never"),
+        ("drop", "keep", "twice", "defines twice() twice"),
+        ("drop", "keep", "broken", "has a { that nothing closes"),
+        ("drop", "keep", "declared", "defines declared() never"),
+        ("unwrap", "scoped_with_nothing", "taken", "has it never in that function"),
+        ("replace", "a", "taken", "has it 5 times in that function"),
+        ("drop", "look", "taken", "has it never in that function"),
+        ("drop", "keep", "taken", "has it twice in that function"),
+    ],
+)
+def test_what_is_not_there_is_told(verb: str, what: str, function: str, reason: str) -> None:
+    more = "int twice(void) { keep(); }\nint twice(int a) { keep(); }\n"
+    tail = {"broken": "int broken(void) { keep();", "declared": "int declared(void)"}.get(function, "")
+    with pytest.raises(NoPlace) as error:
+        made(verb, what, "x", function, FILE + more + tail)
+    assert error.value.what == f"the defect 'd' cannot be made: fs/file.c {reason}"
+    assert (verb in error.value.cause, what in error.value.cause) == (True, True)
+    assert "moved on" in error.value.hint
+    assert error.value.exit_status == 2
+
+
+def test_the_defects_in_patches() -> None:
+    defects = {name: mutant.read(name) for name in ("isolated", "broken")}
+    names = [defect.name for each in defects.values() for defect in each]
+    assert len(set(names)) == len(names)
+    assert {check for defect in defects["isolated"] for check in defect.checks} <= session.needs().keys()
+    assert all(defect.checks for defect in defects["isolated"])
+    assert not any(defect.checks for defect in defects["broken"])
