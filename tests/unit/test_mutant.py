@@ -16,6 +16,9 @@ int (*pointer)(int) = taken;
 static __always_inline int other(void)
 {
 	keep(); // it's not what is meant: {
+	if (taken(1, 2)) {
+		err = 0;
+	}
 	return taken('{', "{\\"") + taken('\\'', 0);
 }
 
