@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,8 @@ def environment(**variables: str | Path) -> dict[str, str]:
     """The user's environment without its GIT_*, and with SETTINGS; ``variables`` come on top."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     kept |= {"LC_ALL": "C", "GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0"}
+    # A partial clone of the user's would fetch what it lacks, and keep it (git-clone(1), --filter).
+    kept |= {"GIT_ALLOW_PROTOCOL": "none"}
     # So that a repository of the user's is only read: no index is refreshed on the way.
     kept |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_CONFIG_COUNT": str(len(SETTINGS))}
     for number, (name, value) in enumerate(SETTINGS.items()):
@@ -63,12 +66,25 @@ def configured(name: str, deadline: Deadline, cwd: Path | None = None, *more: st
     return process.run(["git", "config", *more, name], deadline, cwd=cwd, env=env).stdout.strip()
 
 
-def run(words: list[str | Path], deadline: Deadline, env: Mapping[str, str], cwd: Path | None = None) -> str:
+def tried(
+    words: Sequence[str | Path], deadline: Deadline, env: Mapping[str, str], cwd: Path | None = None,
+    given: bytes | None = None,
+) -> subprocess.CompletedProcess[str]:  # fmt: skip
+    """How ``git WORDS`` ended. Raises HostError if the disk is full, there is no git, or no time."""
+    done = process.run(["git", *words], deadline, cwd=cwd, env=env, given=given)
+    if done.returncode:
+        cache.full(done.stdout + done.stderr, cache.root())
+    return done
+
+
+def run(
+    words: Sequence[str | Path], deadline: Deadline, env: Mapping[str, str], cwd: Path | None = None,
+    given: bytes | None = None,
+) -> str:  # fmt: skip
     """What ``git WORDS`` printed. Raises GitError if it fails, HostError if the disk is full or there is no git."""
-    done = process.run(["git", *words], deadline, cwd=cwd, env=env)
+    done = tried(words, deadline, env, cwd, given)
     if done.returncode == 0:
         return done.stdout
-    cache.full(done.stderr, cache.root())
     complaints = [line for line in done.stderr.splitlines() if line.startswith(("fatal:", "error:"))]
     cause = next(iter(complaints or done.stderr.splitlines()), f"exit status {done.returncode}")
     raise GitError(f"git {words[0]} failed", cause=cause)
@@ -106,7 +122,7 @@ class Repository:
 
     def git(
         self, *words: str | Path, deadline: Deadline, work: Path | None = None, index: Path | None = None,
-        writes: bool = False,
+        writes: bool = False, given: bytes | None = None,
     ) -> str:  # fmt: skip
         """``git WORDS`` on it, with another work tree and index if need be. Raises GitError, HostError.
 
@@ -117,7 +133,18 @@ class Repository:
         variables |= {"GIT_WORK_TREE": work} if work else {}
         variables |= {"GIT_INDEX_FILE": index} if index else {}
         variables |= {"GIT_OBJECT_DIRECTORY": self.written} if writes else {}
-        return run(list(words), deadline, environment(**variables), cwd=work)
+        return run(words, deadline, environment(**variables), work, given)
+
+    def bring(self, oids: Iterable[str], deadline: Deadline) -> None:
+        """Have these objects where git sees them when it writes. Raises GitError if one is nowhere, HostError."""
+        listed = "".join(f"{oid}\n" for oid in dict.fromkeys(oids)).encode()
+        asked = ("cat-file", "--batch-check=%(objectname)")
+        seen = self.git(*asked, deadline=deadline, writes=True, given=listed).splitlines()
+        if absent := [line.split()[0] for line in seen if line.endswith(" missing")]:
+            with cache.writing(self.written):
+                (self.written / "pack").mkdir(exist_ok=True)
+            words = ("pack-objects", "-q", "--window=0", self.written / "pack/pack")
+            self.git(*words, deadline=deadline, given="".join(f"{oid}\n" for oid in absent).encode())
 
     def conflict(self, old: str, new: str, deadline: Deadline) -> str:
         """The first line of a merge conflict, with file and number, in what differs in ``new``; empty if none is seen.
@@ -158,7 +185,7 @@ class Checkout:
         words = ["rev-parse", "--path-format=absolute", "--show-object-format", "--is-bare-repository"]
         words += ["--git-dir", "--git-path", "objects", "--git-path", "index", "--git-path", "info/exclude"]
         try:
-            form, bare, *paths = run([*words], deadline, environment(), cwd=path).splitlines()
+            form, bare, *paths = run(words, deadline, environment(), cwd=path).splitlines()
             directory, objects, index, exclude = map(Path, paths)
             if bare == "true":
                 return cls(None, directory, objects, index, exclude, form) if directory.samefile(path) else None
@@ -170,7 +197,7 @@ class Checkout:
 
     def git(self, *words: str | Path, deadline: Deadline) -> str:
         """``git WORDS`` that only read. Raises GitError, HostError."""
-        return run(list(words), deadline, environment(GIT_DIR=self.directory))
+        return run(words, deadline, environment(GIT_DIR=self.directory))
 
     def ignored(self, deadline: Deadline) -> str:
         """The patterns that the user's own settings add to the .gitignore files (gitignore(5))."""

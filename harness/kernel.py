@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from harness import build, cache, debian, image, kconfig, tree, vmlinux
+from harness import base, build, cache, debian, image, kconfig, vmlinux
 from harness.arch import ARCHES, Arch
 from harness.build import Order
 from harness.deadline import Deadline
@@ -97,11 +97,7 @@ def resolve(spec: str, arches: Sequence[Arch], deadline: Deadline, order: Order 
 
 def source(wanted: TreeSpec, deadline: Deadline) -> Tree:
     """The tree that has to be built, as it is now. Raises RequestError, HostError."""
-    if not wanted.source:
-        return tree.snapshot(wanted.spec, deadline)
-    release = debian.fetch(wanted.source, build.default_arch({}), debian.SOURCE, deadline)
-    (archive,) = release.glob("usr/src/linux-source-*.tar.xz")
-    return replace(tree.snapshot(str(archive), deadline), spec=wanted.spec)
+    return base.seen(wanted, deadline)
 
 
 def from_tree(seen: Tree, arches: Sequence[Arch], deadline: Deadline, order: Order) -> Iterator[Kernel]:

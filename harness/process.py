@@ -134,15 +134,17 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     merge: bool = False,
+    given: bytes | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run ``argv`` to its end and return what it printed, whatever its exit status.
 
-    With ``merge``, stderr is in ``stdout`` too. Raises HostError when the deadline passes.
+    ``given`` is its stdin. With ``merge``, stderr is in ``stdout`` too. Raises HostError when the deadline passes.
     """
+    stdin = subprocess.DEVNULL if given is None else subprocess.PIPE
     stderr = subprocess.STDOUT if merge else subprocess.PIPE
-    with spawn(argv, stdout=subprocess.PIPE, stderr=stderr, cwd=cwd, env=env) as child:
+    with spawn(argv, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, cwd=cwd, env=env) as child:
         try:
-            out, err = child.communicate(timeout=deadline.left())
+            out, err = child.communicate(given, timeout=deadline.left())
         except subprocess.TimeoutExpired as error:
             raise HostError(f"{argv[0]} did not end within {deadline.seconds:.0f} s", cause=pasteable(argv)) from error
     texts = (out.decode(errors="replace"), (err or b"").decode(errors="replace"))

@@ -83,21 +83,16 @@ def is_tree(path: Path) -> bool:
     return path.is_file() and path.name.endswith(ARCHIVES)
 
 
-def snapshot(spec: str, deadline: Deadline) -> Tree:
-    """The tree that ``spec`` names, as it is now. Raises RequestError if it is none, HostError.
+def snapshot(spec: str, deadline: Deadline, at: str = "") -> Tree:
+    """The tree that ``spec`` names, as it is now, or as it is ``at`` a revision.
 
     Nothing but what changed since the last time is read again: a second or two, and half a minute to a minute the
-    first time without git, in which all files become objects.
+    first time without git, in which all files become objects. Raises RequestError if it is no tree, HostError.
     """
     path, revision = split(spec)
-    if not path.exists():
-        raise RequestError(f"{path} does not exist", hint="a tree is a directory, a .tar.xz, or PATH@REVISION")
-    if shutil.which("git") is None:
-        raise HostError("git is not installed, and the harness keeps its trees with it", hint="apt-get install git")
-    checkout = Checkout.of(path, deadline) if path.is_dir() else None
-    # One for each kind of object that has ever been at that path: a repository has but one.
-    place = os.fsencode(path.resolve()) + (checkout.form if checkout else "").encode()
-    home = cache.directory("trees", hashlib.sha256(place).hexdigest()[:16])
+    if at:
+        spec, revision = f"{path}@{at}", at
+    checkout, home = opened(path, deadline)
     with cache.locked(deadline, "tree", home.name):
         with suppress(OSError):
             os.utime(home)
@@ -105,18 +100,30 @@ def snapshot(spec: str, deadline: Deadline) -> Tree:
             if revision:
                 raise RequestError(f"{path} is no git repository, so it has no revision {revision}")
             oid = _unpacked(home, path, deadline) if path.is_file() else _directory(home, path, deadline)
-            return _finished(home, spec, oid, "", deadline)
+            return finished(home, spec, oid, "", deadline)
         with cache.writing(home):
             Repository(home / "repository").make(checkout.objects, deadline, checkout.form)
         if revision:
-            return _finished(home, spec, _revision(checkout, path, revision, deadline), revision, deadline)
+            return finished(home, spec, _revision(checkout, path, revision, deadline), revision, deadline)
         if checkout.top is None:
             raise RequestError(f"{path} is a bare repository", hint=f"say which revision: {path}@master")
         return _worktree(home, spec, checkout, deadline)
 
 
-def _finished(home: Path, spec: str, oid: str, described: str, deadline: Deadline) -> Tree:
-    """With the release. Raises RequestError if it has none, so that it is no kernel tree."""
+def opened(path: Path, deadline: Deadline) -> tuple[Checkout | None, Path]:
+    """The checkout at ``path``, if that is one, and where in the cache its tree is. Raises RequestError, HostError."""
+    if not path.exists():
+        raise RequestError(f"{path} does not exist", hint="a tree is a directory, a .tar.xz, or PATH@REVISION")
+    if shutil.which("git") is None:
+        raise HostError("git is not installed, and the harness keeps its trees with it", hint="apt-get install git")
+    checkout = Checkout.of(path, deadline) if path.is_dir() else None
+    # One for each kind of object that has ever been at that path: a repository has but one.
+    place = os.fsencode(path.resolve()) + (checkout.form if checkout else "").encode()
+    return checkout, cache.directory("trees", hashlib.sha256(place).hexdigest()[:16])
+
+
+def finished(home: Path, spec: str, oid: str, described: str, deadline: Deadline) -> Tree:
+    """The Tree of that object, with its release. Raises RequestError if it has none, so that it is no kernel tree."""
     tree = Tree(spec, oid, "", described, home)
     _demand(spec, tree.repository.git("ls-tree", "--name-only", oid, *MARKS, deadline=deadline).splitlines())
     text = tree.read("Makefile", deadline)
@@ -160,7 +167,7 @@ def _worktree(home: Path, spec: str, checkout: Checkout, deadline: Deadline) -> 
             hint = "resolve it, or name what is committed: PATH@HEAD"
             raise RequestError(f"{spec} has a merge conflict in it", cause=conflict, hint=hint)
         described += " (dirty)"
-    return _finished(home, spec, oid, described, deadline)
+    return finished(home, spec, oid, described, deadline)
 
 
 def _follow(repository: Repository, checkout: Checkout, index: Path, deadline: Deadline) -> None:

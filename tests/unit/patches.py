@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Series made by the real git format-patch out of a user's repository, for the tests of what applies them."""
+
+from __future__ import annotations
+
+import email
+import shutil
+from collections.abc import Mapping
+from email.header import decode_header, make_header
+from pathlib import Path
+from typing import Any
+
+from trees import git, put, seen, soon
+
+from harness import apply
+from harness.apply import Applied, Wish
+from harness.series import Patch, Series
+
+
+def commit(top: Path, files: Mapping[str, str | None], subject: str = "change") -> str:
+    """A commit with these files changed, or, None, removed; its id."""
+    put(top, {name: text for name, text in files.items() if text is not None})
+    for name in (name for name, text in files.items() if text is None):
+        (top / name).unlink()
+    git(top, "add", "--all")
+    git(top, "commit", "-q", "--allow-empty", "-m", subject)
+    return git(top, "rev-parse", "HEAD")
+
+
+def mails(top: Path, revisions: str, *words: str) -> list[bytes]:
+    """Each commit of a range as git-format-patch(1) writes it, without the From_ line at its top."""
+    out = top.parent / "mails"
+    git(top, "format-patch", "-q", "--always", "-o", out, *words, revisions)
+    found = [path.read_bytes().partition(b"\n")[2] for path in sorted(out.iterdir())]
+    shutil.rmtree(out)
+    return found
+
+
+def series(top: Path, revisions: str, *words: str, **facts: Any) -> Series:  # noqa: ANN401
+    """The commits of a range as a series."""
+    return made(*mails(top, revisions, *words), **facts)
+
+
+def made(*texts: bytes, **facts: Any) -> Series:  # noqa: ANN401
+    """A series of these mails."""
+    patches = []
+    for n, text in enumerate(texts, start=1):
+        subject = str(make_header(decode_header(email.message_from_bytes(text)["subject"])))
+        patches.append(Patch(n, len(texts), " ".join(subject.partition("] ")[2].split()), text))
+    return Series("a.mbox", "toys", 1, tuple(patches), **facts)
+
+
+def applied(what: Series, spec: Path | str, *users: Path, said: list[str] | None = None, **wish: Any) -> Applied:  # noqa: ANN401
+    """The series on that tree; what is below ``users`` is as it was, whatever comes of it."""
+    before = [seen(user) for user in users]
+    try:
+        return apply.applied(what, str(spec), Wish(**wish), soon(), (said if said is not None else []).append)
+    finally:
+        for user, files in zip(users, before, strict=True):
+            now = seen(user)
+            changed = {path for path in now.keys() | files if now.get(path) != files.get(path)}
+            assert not changed, changed
+
+
+def hows(found: Applied) -> list[str]:
+    """How each patch went."""
+    return [step.how for step in found.steps[1:]]
