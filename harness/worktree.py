@@ -245,7 +245,8 @@ class Worktree:
         known = dict(line.split() for line in marks.read_text().splitlines())
         asked = "".join(f"{known[f':{number}']}^{{tree}}\n" for number in range(2, len(stream) + 1))
         trees = ("cat-file", "--batch-check=%(objectname)")
-        return self.git(*trees, deadline=deadline, given=asked.encode()).split()
+        # What others have in a pack, it has not written again.
+        return self.tree.repository.git(*trees, deadline=deadline, given=asked.encode()).split()
 
     def markers(self, commit: str, tree: str, deadline: Deadline) -> str:
         """The first line of a merge conflict that ``tree`` has and ``commit`` has not, as file:line: text."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import email
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from email.header import decode_header, make_header
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,13 @@ from harness.series import Patch, Series
 
 def commit(top: Path, files: Mapping[str, str | None], subject: str = "change") -> str:
     """A commit with these files changed, or, None, removed; its id."""
-    put(top, {name: text for name, text in files.items() if text is not None})
-    for name in (name for name, text in files.items() if text is None):
-        (top / name).unlink()
+    for name, text in files.items():
+        if text is None:
+            (top / name).unlink()
+            with suppress(OSError):  # there is more in it
+                (top / name).parent.rmdir()
+        else:
+            put(top, {name: text})
     git(top, "add", "--all")
     git(top, "commit", "-q", "--allow-empty", "-m", subject)
     return git(top, "rev-parse", "HEAD")
@@ -65,3 +70,32 @@ def applied(what: Series, spec: Path | str, *users: Path, said: list[str] | None
 def hows(found: Applied) -> list[str]:
     """How each patch went."""
     return [step.how for step in found.steps[1:]]
+
+
+#: Files of 60 lines, each unlike the others.
+LINES = "".join(f"int line_{number};\n" for number in range(60))
+OTHERS = LINES.replace("line", "other")
+
+
+def topic(top: Path) -> str:
+    """Three commits on a file each, the second of which also makes one; the id of the commit before them."""
+    base = commit(top, {"fs/a.c": LINES, "fs/b.c": OTHERS}, "files")
+    text = LINES.replace("line_10;", "changed_10;")
+    commit(top, {"fs/a.c": text}, "one")
+    commit(top, {"fs/a.c": text.replace("line_40;", "x;"), "fs/c.c": "int c;\n"}, "two")
+    commit(top, {"fs/b.c": OTHERS.replace("other_20;", "third;")}, "three")
+    return base
+
+
+def reference(top: Path, base: str, what: Series) -> list[str]:
+    """The trees that the user's own git am -3 makes of the series on that commit, in a clone."""
+    clone = top.parent / "clone"
+    git(top, "clone", "-q", "--shared", top, clone)
+    git(clone, "checkout", "-q", git(top, "rev-parse", base))
+    found = []
+    for patch in what.patches:
+        (top.parent / "mail").write_bytes(patch.mail)
+        git(clone, "am", "-q", "-3", "--keep-cr", top.parent / "mail")
+        found.append(git(clone, "rev-parse", "HEAD^{tree}"))
+    shutil.rmtree(clone)
+    return found

@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A patch that does not apply: what is told of it, and how people resolve it and go on."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from patches import LINES, OTHERS, applied, commit, hows, made, mails, series, topic
+from trees import git, own_cache, put, seen, soon, user, write
+
+from harness import apply
+from harness.errors import RequestError
+from harness.series import Series
+
+__all__ = ["own_cache", "user"]  # fixtures
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+def refused(what: Series, spec: Path | str, *users: Path, **wish: bool) -> RequestError:
+    """What is said of a series that cannot be applied; the user's files are as they were."""
+    with pytest.raises(RequestError) as caught:
+        applied(what, spec, *users, **wish)
+    return caught.value
+
+
+def place(error: RequestError) -> Path:
+    """The worktree that the error names."""
+    return Path(shlex.split(re.findall(r"cd (/\S+)", error.hint)[0])[0])
+
+
+def conflicting(top: Path) -> Series:
+    """The topic, on a tree whose lines are others where its first two patches change them; their blobs are known."""
+    what = series(top, f"{topic(top)}..")
+    git(top, "reset", "-q", "--hard", "HEAD~3")
+    commit(top, {"fs/a.c": LINES.replace("line_10;", "theirs;").replace("line_40;", "theirs_40;")})
+    return what
+
+
+def drifted(top: Path) -> Series:
+    """The same for a tree without git: no blob is known."""
+    what = conflicting(top)
+    shutil.copytree(top, top.parent / "plain", ignore=shutil.ignore_patterns(".git"))
+    return what
+
+
+def test_what_is_told_of_a_conflict(user: Path) -> None:
+    error = refused(conflicting(user), f"{user}@HEAD", user)
+    assert error.what.startswith(f"1/3 one does not apply to {user}@HEAD (")
+    assert error.cause.split("\n") == [
+        "fs/a.c: 1 of 1 hunks do not fit",
+        "           @@ -8,7 +8,7 @@ int line_6;: nearest is line 8, where 6 of its 7 lines are the same",
+        "         3-way merge: CONFLICT (content): Merge conflict in fs/a.c",
+    ]
+    top = place(error)
+    assert "<<<<<<< HEAD\nint theirs;\n" in (top / "fs/a.c").read_text()
+    assert "int changed_10;" in git(top, "am", "--show-current-patch=diff")
+    assert error.hint.endswith(f"series apply a.mbox {user}@HEAD --continue      # or --abort")
+    assert {path.name for path in (top / "fs").iterdir()} == {"a.c", "b.c"}
+    assert str(refused(conflicting_again(user), f"{user}@HEAD", user)) == str(error)
+
+
+def conflicting_again(top: Path) -> Series:
+    return series(top, "HEAD~1..ORIG_HEAD")
+
+
+def test_what_is_told_without_a_blob(user: Path, tmp_path: Path) -> None:
+    error = refused(drifted(user), tmp_path / "plain", tmp_path / "plain")
+    blob = git(user, "rev-parse", "--short", "HEAD~1:fs/a.c")
+    told = f"no 3-way merge: the blob {blob} that fs/a.c was made from is not in this repository"
+    assert told in error.cause
+    top = place(error)
+    before = (top / "fs/a.c").read_text()
+    git(top, "apply", "--check", "--reverse", "--index", "/dev/null", "--allow-empty")
+    assert (before, git(top, "status", "--short")) == ((tmp_path / "plain/fs/a.c").read_text(), "")
+
+
+def test_what_of_a_patch_is_there_already(user: Path, tmp_path: Path) -> None:
+    base = commit(user, {"fs/a.c": LINES, "fs/b.c": OTHERS})
+    text = LINES.replace("line_10;", "ten;")
+    commit(user, {"fs/a.c": text.replace("line_40;", "forty;"), "fs/b.c": OTHERS.replace("other_20;", "x;")})
+    what = series(user, f"{base}..")
+    put(tmp_path / "plain", {name: (user / name).read_text() for name in git(user, "ls-files").splitlines()})
+    put(tmp_path / "plain", {"fs/a.c": "int first;\n" + text.replace("line_39;", "39;"), "fs/b.c": OTHERS})
+    error = refused(what, tmp_path / "plain")
+    assert error.cause.split("\n")[:3] == [
+        "fs/a.c: 2 of 2 hunks do not fit",
+        "           @@ -8,7 +8,7 @@ int line_6;: is there already, at line 9",
+        "           @@ -38,7 +38,7 @@ int line_36;: nearest is line 39, where 6 of its 7 lines are the same",
+    ]
+
+
+def test_files_that_are_gone_or_there(user: Path, tmp_path: Path) -> None:
+    base = commit(user, {"fs/a.c": LINES})
+    commit(user, {"fs/a.c": LINES.replace("line_10;", "ten;"), "fs/new.c": "int new;\n"})
+    what = series(user, f"{base}..")
+    git(user, "reset", "-q", "--hard", base)
+    commit(user, {"fs/a.c": None, "net/a.c": LINES + "int more;\n", "fs/new.c": "int another;\n"})
+    shutil.copytree(user, tmp_path / "plain", ignore=shutil.ignore_patterns(".git"))
+    error = refused(what, tmp_path / "plain")
+    assert "fs/a.c is gone: perhaps renamed to net/a.c (100% of the lines are there)" in error.cause
+    assert "fs/new.c: it is made by the patch, and is there already" in error.cause
+    gone = series(user, "HEAD~1..HEAD")
+    git(user, "reset", "-q", "--hard", "HEAD~1")
+    git(user, "rm", "-q", "fs/a.c")
+    git(user, "commit", "-qm", "gone")
+    assert "fs/a.c is gone" in refused(gone, f"{user}@HEAD").cause
+
+
+def test_resolved_by_editing(user: Path) -> None:
+    what = conflicting(user)
+    top = place(refused(what, f"{user}@HEAD", user))
+    write(top / "fs/a.c", LINES.replace("line_10;", "both;").replace("line_40;", "theirs_40;"))
+    (top / "fs/a.c.orig").write_text("left by an editor\n")
+    error = refused(what, f"{user}@HEAD", user, go_on=True)
+    assert error.what.startswith("2/3 two does not apply") and "with the 1 before it" in error.what
+    assert place(error) == top
+    text = LINES.replace("line_10;", "both;").replace("line_40;", "both_40;")
+    write(top / "fs/a.c", text)
+    said: list[str] = []
+    found = applied(what, f"{user}@HEAD", user, said=said, go_on=True)
+    assert hows(found) == ["by hand", "by hand", "as it stands"]
+    assert said[1:] == ["1/3 one: by hand", "2/3 two: by hand", "3/3 three: as it stands"]
+    assert found.steps[1].tree.read("fs/a.c", soon()) == text.replace("both_40;", "theirs_40;")
+    commit(user, {"fs/a.c": text, "fs/c.c": "int c;\n", "fs/b.c": OTHERS.replace("other_20;", "third;")})
+    assert found.steps[-1].tree.oid == git(user, "rev-parse", "HEAD^{tree}")
+    git(user, "reset", "-q", "--hard", "HEAD~1")
+    assert not top.exists()
+    assert applied(what, f"{user}@HEAD", user).steps == found.steps
+    assert applied(what, f"{user}@HEAD", user, go_on=True).steps == found.steps
+
+
+@pytest.mark.parametrize("way", ["add", "am", "commit", "skip", "remove"])
+def test_resolved_with_git(user: Path, way: str) -> None:
+    what = conflicting(user)
+    top = place(refused(what, f"{user}@HEAD"))
+    text = LINES.replace("line_10;", "both;").replace("line_40;", "line_40;")
+    if way == "skip":
+        git(top, "am", "--skip")
+    elif way == "remove":
+        git(top, "rm", "-q", "-f", "fs/a.c")
+    else:
+        write(top / "fs/a.c", text)
+        write(top / "fs/more.c", "int more;\n")
+        git(top, "add", "fs")
+    if way == "am":
+        git(top, "am", "--continue")
+    elif way == "commit":
+        git(top, "commit", "-qm", "mine")
+    if way in ("skip", "remove"):
+        refused(what, f"{user}@HEAD", user, go_on=True)
+        git(top, "am", "--skip")
+    found = applied(what, f"{user}@HEAD", user, go_on=True)
+    expected = {"skip": ["left out by hand"] * 2, "remove": ["by hand", "left out by hand"]}
+    assert hows(found) == [*expected.get(way, ["by hand", "as it stands"]), "as it stands"]
+    files = git(user, "ls-tree", "-r", "--name-only", "HEAD").splitlines()
+    words = ["--git-dir", found.base.repository.path, "ls-tree", "-r", "--name-only", found.steps[-1].tree.oid]
+    there = git(user, *words).splitlines()
+    assert ("fs/a.c" in there) == (way != "remove")
+    assert ("fs/more.c" in there) == (way in ("add", "am", "commit"))
+    assert {*files} - {"fs/a.c"} <= {*there}
+
+
+def test_what_is_not_resolved(user: Path) -> None:
+    what = conflicting(user)
+    top = place(refused(what, f"{user}@HEAD"))
+    error = refused(what, f"{user}@HEAD", user, go_on=True)
+    assert error.what == "1/3 one is not resolved: a conflict is left at fs/a.c:11: <<<<<<< HEAD"
+    git(top, "add", "fs/a.c")
+    assert "a conflict is left at fs/a.c:11" in refused(what, f"{user}@HEAD", go_on=True).what
+    write(top / "fs/a.c", (top / "fs/a.c").read_text().replace("<<<<<<< HEAD\n", ""))
+    assert re.search(r"a conflict is left at fs/a.c:14: >>>>>>> ", refused(what, f"{user}@HEAD", go_on=True).what)
+    write(top / "fs/a.c", (user / "fs/a.c").read_text())
+    assert "nothing is changed" in refused(what, f"{user}@HEAD", go_on=True).what
+    write(top / "fs/a.c", LINES)
+    write(top / "fs/left.c", "int left;\n")
+    assert "fs/left.c is new, and not added" in refused(what, f"{user}@HEAD", go_on=True).what
+    (top / "fs/left.c").unlink()
+    assert hows(applied(what, f"{user}@HEAD", go_on=True)) == ["by hand", "as it stands", "as it stands"]
+
+
+def test_a_file_that_one_side_has_removed(user: Path) -> None:
+    what = series(user, f"{topic(user)}..")
+    git(user, "reset", "-q", "--hard", "HEAD~3")
+    commit(user, {"fs/a.c": None})
+    top = place(refused(what, f"{user}@HEAD"))
+    error = refused(what, f"{user}@HEAD", user, go_on=True)
+    assert "fs/a.c is changed on one side and gone on the other" in error.what
+    git(top, "rm", "-q", "fs/a.c")
+    git(top, "am", "--skip")
+    assert "2/3 two" in refused(what, f"{user}@HEAD", go_on=True).what
+
+
+def test_nothing_to_go_on_with(user: Path) -> None:
+    what = conflicting(user)
+    assert "nothing of toys waits to be gone on with" in refused(what, f"{user}@HEAD", user, go_on=True).what
+    refused(what, f"{user}@HEAD")
+    other = series(user, "HEAD~1..HEAD")
+    assert "nothing of toys waits" in refused(other, f"{user}@HEAD", user, go_on=True).what
+
+
+def test_forgotten(user: Path) -> None:
+    what = conflicting(user)
+    top = place(refused(what, f"{user}@HEAD"))
+    write(top / "fs/a.c", LINES)
+    before = seen(user)
+    assert apply.forget(what, f"{user}@HEAD", soon()) == 1
+    assert seen(user) == before
+    assert not top.exists()
+    assert apply.forget(what, f"{user}@HEAD", soon()) == 0
+    assert place(refused(what, f"{user}@HEAD")) == top
+    assert "<<<<<<< HEAD" in (top / "fs/a.c").read_text()
+
+
+def test_what_was_begun_is_gone_on_with_though_the_tree_has_changed(user: Path, tmp_path: Path) -> None:
+    what, plain = drifted(user), tmp_path / "plain"
+    top = place(refused(what, plain))
+    write(plain / "init/main.c", "int later;\n")
+    write(top / "fs/a.c", LINES.replace("line_40;", "theirs_40;"))
+    assert "2/3 two" in (error := refused(what, plain, plain, go_on=True)).what
+    write(place(error) / "fs/a.c", LINES.replace("line_40;", "forty;"))
+    found = applied(what, plain, plain, go_on=True)
+    assert found.steps[-1].tree.read("init/main.c", soon()) == "int main;\n"
+    assert place(refused(what, plain)) != top  # it is another tree now
+
+
+def test_a_worktree_that_somebody_has_removed(user: Path) -> None:
+    what = conflicting(user)
+    top = place(refused(what, f"{user}@HEAD"))
+    shutil.rmtree(top)
+    assert "nothing of toys waits" in refused(what, f"{user}@HEAD", go_on=True).what
+    assert "1/3 one does not apply" in refused(what, f"{user}@HEAD").what
+    assert "<<<<<<< HEAD" in (top / "fs/a.c").read_text()
+
+
+def whole(top: Path) -> Series:
+    return series(top, f"{topic(top)}..")
+
+
+def test_all_of_it_is_there_already(user: Path) -> None:
+    what = whole(user)
+    commit(user, {"fs/a.c": "int before;\n" * 20 + (user / "fs/a.c").read_text()})
+    error = refused(what, f"{user}@HEAD", user)
+    assert "all of it is already applied in" in error.what
+    assert "--skip-applied" in error.hint
+    for _ in range(2):
+        found = applied(what, f"{user}@HEAD", user, skip=True)
+        assert hows(found) == ["already applied"] * 3
+        assert {step.tree.oid for step in found.steps} == {git(user, "rev-parse", "HEAD^{tree}")}
+    assert "all of it is already applied in" in refused(what, f"{user}@HEAD", user).what
+
+
+def test_some_of_it_is_there_already(user: Path) -> None:
+    what = whole(user)
+    error = refused(what, f"{user}@HEAD~1", user)
+    assert "1/3 one, and what follows as far as 2/3 two, is already applied in" in error.what
+    found = applied(what, f"{user}@HEAD~1", user, skip=True)
+    assert hows(found) == ["already applied", "already applied", "as it stands"]
+    assert found.steps[-1].tree.oid == git(user, "rev-parse", "HEAD^{tree}")
+
+
+def test_one_in_the_middle_is_there_already(user: Path) -> None:
+    what = whole(user)
+    git(user, "checkout", "-q", "-b", "other", "HEAD~3")
+    commit(user, {"fs/a.c": LINES.replace("line_40;", "x;"), "fs/c.c": "int c;\n"})
+    assert "2/3 two is already applied in" in refused(what, f"{user}@HEAD", user).what
+    found = applied(what, f"{user}@HEAD", user, skip=True)
+    assert hows(found) == ["as it stands", "already applied", "as it stands"]
+    assert found.steps[-1].tree.oid == git(user, "rev-parse", "master^{tree}")
+
+
+def test_what_a_merge_finds_there_already(user: Path) -> None:
+    """Git cannot take it off again, for what is beside it has changed; and has nothing to merge."""
+    base = commit(user, {"fs/a.c": LINES})
+    tip = commit(user, {"fs/a.c": LINES.replace("line_10;", "ten;")})
+    what = series(user, f"{base}..{tip}")
+    commit(user, {"fs/a.c": LINES.replace("line_10;", "ten;").replace("line_12;", "twelve;")})
+    assert "is already applied in" in refused(what, f"{user}@HEAD", user).what
+    assert hows(applied(what, f"{user}@HEAD", user, skip=True)) == ["already applied"]
+
+
+def test_a_patch_that_breaks_off(user: Path) -> None:
+    base = topic(user)
+    texts = mails(user, f"{base}..")
+    texts[2] = texts[2][: texts[2].index(b" int other_21;")]
+    error = refused(made(*texts), f"{user}@{base}", user)
+    assert error.what == "3/3 three cannot be read as a patch"
+    assert "corrupt patch at line" in error.cause
