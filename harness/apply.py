@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness import base, byhand, cache, paths, records, tree, worktree
+from harness import base, byhand, cache, damage, paths, records, tree, worktree
 from harness.deadline import Deadline
 from harness.errors import HostError, RequestError
 from harness.git import GitError
@@ -20,6 +20,7 @@ from harness.tree import Tree
 from harness.worktree import Worktree
 
 OFFSET = re.compile(r"^Hunk #\d+ succeeded at \d+ .*\(offset (-?\d+) lines?\)\.$", re.MULTILINE)
+UNREAD = re.compile("corrupt|No valid patches|without full index line")
 #: Patches after one that does not apply, up to which those that are in the tree already are looked for.
 AHEAD = 40
 
@@ -74,6 +75,8 @@ def applied(series: Series, spec: str, wish: Wish, deadline: Deadline, say: Call
         if not patch.changes:
             raise RequestError(f"{patch} has no patch in it")
     paths.demand(series)
+    if not wish.repair and (damages := [each for patch in series.patches for each in damage.found(patch)]):
+        raise damage.refused(damages)
     record = records.begun(base.home(spec, deadline), series) if wish.go_on else None
     if record is None:
         found = base.find(series, spec, wish.base, deadline)
@@ -242,7 +245,7 @@ class _Job:
     def _stop(self, n: int, checked: str, said: str) -> RequestError:
         """Keep what is known of a patch that does not apply, and the worktree as git has left it."""
         patch = self.patches[n - 1]
-        if not self.work.stopped or "corrupt patch" in checked or "No valid patches" in checked:
+        if not self.work.stopped or UNREAD.search(checked):
             complaints = [line for line in (checked + said).splitlines() if line.startswith(("error:", "fatal:"))]
             hint = "bring it anew; --repair-whitespace mends what only lost its white space"
             return RequestError(f"{patch} cannot be read as a patch", cause=next(iter(complaints), said), hint=hint)

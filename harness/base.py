@@ -107,10 +107,14 @@ def fits(series: Series, found: Tree, deadline: Deadline) -> tuple[int, int]:
 
 def _commit(checkout: Checkout, name: str, deadline: Deadline) -> str:
     """The commit with that id, abbreviated, if the repository has it."""
-    if re.fullmatch(r"HEAD|[0-9a-f]{7,64}", name):
-        with suppress(GitError):
-            words = ("rev-parse", "--verify", "--quiet", "--short=12", f"{name}^{{commit}}")
-            return checkout.git(*words, deadline=deadline).strip()
+    return _short(checkout, name, deadline) if re.fullmatch(r"[0-9a-f]{7,64}", name) else ""
+
+
+def _short(checkout: Checkout, revision: str, deadline: Deadline) -> str:
+    """The commit's id, abbreviated; empty if there is none."""
+    with suppress(GitError):
+        words = ("rev-parse", "--verify", "--quiet", "--short=12", f"{revision}^{{commit}}")
+        return checkout.git(*words, deadline=deadline).strip()
     return ""
 
 
@@ -121,7 +125,7 @@ def _searched(series: Series, lying: Tree, checkout: Checkout, deadline: Deadlin
     """
     names = "%(if)%(*objectname)%(then)%(*objectname)%(else)%(objectname)%(end) %(refname:short)"
     refs = checkout.git("for-each-ref", "--sort=-creatordate", f"--format={names}", deadline=deadline).splitlines()
-    head = _commit(checkout, "HEAD", deadline)
+    head = _short(checkout, "HEAD", deadline)
     key = hashlib.sha256(json.dumps([series.key, series.sent, head, refs]).encode()).hexdigest()[:32]
     known = lying.home / "series" / "bases.json"
     with suppress(OSError, ValueError, AttributeError):
@@ -147,7 +151,7 @@ def _looked(series: Series, refs: list[str], repository: Repository, checkout: C
     # What is before a change is newer than all that was after the change before it.
     commits = list(dict.fromkeys(word for line in listing.splitlines() for word in reversed(line.split())))
     if commit := _matching(repository, commits, blobs, deadline):
-        return _commit(checkout, commit, deadline)
+        return _short(checkout, commit, deadline)
     return ""
 
 

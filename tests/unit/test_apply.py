@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from topics import LINES, OTHERS, applied, commit, hows, made, mails, reference, series, topic
 from trees import FILES, ODD, checkout, git, look, own_cache, put, seen, soon, user, write
 
 from harness.checkout import checked_out
 from harness.series import Series
-from patches import LINES, OTHERS, applied, commit, hows, made, mails, reference, series, topic
 
 __all__ = ["own_cache", "user"]  # fixtures
 pytestmark = pytest.mark.usefixtures("own_cache")
