@@ -245,7 +245,7 @@ class _Job:
     def _stop(self, n: int, checked: str, said: str) -> RequestError:
         """Keep what is known of a patch that does not apply, and the worktree as git has left it."""
         patch = self.patches[n - 1]
-        if not self.work.stopped or UNREAD.search(checked):
+        if "Patch failed at" not in said or UNREAD.search(checked):
             complaints = [line for line in (checked + said).splitlines() if line.startswith(("error:", "fatal:"))]
             hint = "bring it anew; --repair-whitespace mends what only lost its white space"
             return RequestError(f"{patch} cannot be read as a patch", cause=next(iter(complaints), said), hint=hint)

@@ -55,10 +55,14 @@ def nearest(wanted: Sequence[str], lines: Sequence[str], near: int = 0) -> Place
     if not votes:
         return None
     best = max(votes, key=lambda at: (votes[at], -abs(at - near)))
+    straight = sum(lines[best + at] == line for at, line in enumerate(wanted) if 0 <= best + at < len(lines))
+    # Something may have come between them.
     start = max(0, best - SLACK)
     matcher = SequenceMatcher(None, wanted, lines[start : best + len(wanted) + SLACK], autojunk=False)
     blocks = [block for block in matcher.get_matching_blocks() if block.size]
-    return Place(start + blocks[0].b + 1 if blocks else best + 1, sum(block.size for block in blocks))
+    if (loose := sum(block.size for block in blocks)) > straight:
+        return Place(start + blocks[0].b + 1, loose)
+    return Place(max(0, best) + 1, straight)
 
 
 def hunk(one: Hunk, lines: Sequence[str]) -> str:

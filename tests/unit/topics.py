@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import email
 import shutil
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from email.header import decode_header, make_header
@@ -34,7 +35,7 @@ def commit(top: Path, files: Mapping[str, str | None], subject: str = "change") 
 
 def mails(top: Path, revisions: str, *words: str) -> list[bytes]:
     """Each commit of a range as git-format-patch(1) writes it, without the From_ line at its top."""
-    out = top.parent / "mails"
+    out = Path(tempfile.mkdtemp(dir=top.parent))
     git(top, "format-patch", "-q", "--always", "-o", out, *words, revisions)
     found = [path.read_bytes().partition(b"\n")[2] for path in sorted(out.iterdir())]
     shutil.rmtree(out)
