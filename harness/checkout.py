@@ -18,6 +18,8 @@ from harness.tree import Tree, unlock
 
 #: Trees of which the cache keeps objects and checkouts, 2 GB each; the one used longest ago goes first.
 KEPT = 6
+#: Seconds for which a patch that somebody resolves by hand keeps its tree.
+WAITING = 30 * 24 * 3600
 #: Seconds between two looks whether a slot has become free.
 PAUSE = 0.05
 
@@ -97,9 +99,9 @@ def _fill(slot: Path, tree: Tree, deadline: Deadline) -> None:
 
 
 def _sweep(wanted: Path) -> None:
-    """Remove the trees that nobody has used for longest, unless somebody does now."""
+    """Remove the trees that nobody has used for longest, unless somebody does now, or has a series to go on with."""
     with suppress(FileNotFoundError):  # somebody else sweeps, too
-        others = sorted((path for path in wanted.parent.iterdir() if path != wanted), key=_used)
+        others = sorted((path for path in wanted.parent.iterdir() if path != wanted and not _waits(path)), key=_used)
         for old in others[: max(0, len(others) + 1 - KEPT)]:
             with ExitStack() as stack, suppress(HostError):
                 stack.enter_context(cache.locked(Deadline.after(0), "tree", old.name))
@@ -111,3 +113,7 @@ def _sweep(wanted: Path) -> None:
 
 def _used(home: Path) -> float:
     return home.stat().st_mtime
+
+
+def _waits(home: Path) -> bool:
+    return any(_used(path) > time.time() - WAITING for path in home.glob("series/*/tree"))

@@ -166,6 +166,12 @@ def test_trees_that_nobody_used_for_longest_go(tmp_path: Path, own_cache: Path) 
         again(more)
         assert {*trees.iterdir()} == (there | {look(more).home}) - {homes[0]}
         assert (held / "source/Makefile").is_file()
+        resolving = held.parents[1] / "series/0/tree"
+        resolving.mkdir(parents=True)
+        os.utime(held.parents[1], (0, 0))
+    again(more)
+    assert held.exists()
+    os.utime(resolving, (0, 0))
     again(more)
     assert not held.exists()
     assert list((own_cache / "tmp").iterdir()) == []
