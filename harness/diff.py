@@ -190,7 +190,7 @@ def _both(words: str) -> tuple[str | None, str | None]:
 
 def _side(word: str) -> str | None:
     """A path as it stands after --- or +++: without a/ or b/, without what follows a tab; None for /dev/null."""
-    path = unquote(word) if word.startswith('"') else word.partition("\t")[0].rstrip("\r")
+    path = unquote(word.partition("\t")[0].rstrip("\r"))  # a quoted one has its tabs as \t
     if path == "/dev/null":
         return None
     return path.partition("/")[2] if re.match(r"[^/]+/", path) and not path.startswith("../") else path

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.deadline import Deadline
-from harness.errors import EXIT_CHECK_FAILED, EXIT_OK
+from harness.errors import EXIT_CHECK_FAILED, EXIT_OK, RequestError
 
 SERIES = "an mbox, a directory of patches, a quilt series, PATH@BASE..TOPIC, a message id, or a name in patches/"
 TREE = "a directory, DIRECTORY@REVISION, a .tar.xz, or debian:VERSION"
@@ -57,11 +57,28 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace, deadline: Deadline) -> int:
-    raise NotImplementedError(args, deadline, EXIT_OK)
+    from harness import source, summary, verify  # noqa: PLC0415
+
+    series = source.read(args.series, deadline)
+    for line in summary.shown(series, verify.patch_ids(series.patches, deadline), verify.known(series)):
+        print(line)
+    return EXIT_OK
 
 
 def _verify(args: argparse.Namespace, deadline: Deadline) -> int:
-    raise NotImplementedError(args, deadline, EXIT_CHECK_FAILED)
+    from harness import manifest, source, summary, verify  # noqa: PLC0415
+
+    asked = manifest.read(args.against) if args.against else None
+    series = source.read(args.series, deadline)
+    known = asked or verify.known(series)
+    if known is None or not known.patches:
+        there = ", ".join(name for name in manifest.names() if manifest.read(name).patches)
+        what = f"the manifest {known.name} knows no patches" if known else f"no manifest is of {series.name!r}"
+        raise RequestError(what, hint=f"compare it with another one: --against NAME, which is one of {there}")
+    findings = verify.compared(series, known, verify.patch_ids(series.patches, deadline))
+    for line in summary.verified(series, known, findings):
+        print(line)
+    return EXIT_CHECK_FAILED if findings else EXIT_OK
 
 
 def _apply(args: argparse.Namespace, deadline: Deadline) -> int:

@@ -18,7 +18,7 @@ LAYERS = (
     ("packages", "toolchain", "image", "apt", "debian", "kconfig", "vmlinux"),
     ("diff", "series", "manifest", "mutant", "damage", "page", "paths"),
     ("git", "tree", "checkout", "warned", "make", "configure", "build", "spec"),
-    ("mail", "mailbox", "b4", "patchfiles", "source", "verify"),
+    ("mail", "mailbox", "b4", "patchfiles", "source", "verify", "summary"),
     ("repair", "worktree", "base", "misfit", "byhand", "records", "apply"),
     ("kernel", "modules"),
     ("agent", "initramfs"),
