@@ -68,7 +68,7 @@ def _run(words: list[str | Path], scratch: Path, deadline: Deadline, env: Mappin
 
 def _written(each: Mail) -> bytes:
     """A mail in the mbox for b4, which splits it at any line that begins with From."""
-    named = each.raw if each.sent_id else b"Message-Id: <%s>\n" % each.id.encode() + each.raw
+    named = each.plain if each.sent_id else b"Message-Id: <%s>\n" % each.id.encode() + each.plain
     return FROM + LIKE_FROM.sub(rb">\1", named).rstrip(b"\n") + b"\n\n"
 
 

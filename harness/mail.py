@@ -24,6 +24,8 @@ from functools import cached_property
 #: The line before each mail of an mbox (mbox(5)): somebody, and a time as asctime(3) writes it.
 FROM = re.compile(rb"From [^\n]*\d\d:\d\d[^\n]*\d{4}[^\n]*\n(?=[!-9;-~]+:)")
 FIELD = re.compile(rb"[!-9;-~]+:[ \t\r\n]")
+#: How that ends where git-format-patch(1) wrote it, which leaves all other lines as they are.
+GIT = b" Mon Sep 17 00:00:00 2001\n"
 #: A line of a body that looked like that one, and was changed for it (mboxrd).
 QUOTED = re.compile(rb"^>(>*From )", re.MULTILINE)
 REPLY = re.compile(r"^(?:re|aw|fwd):\s*|^\w{2,3}:\s*(?=\[)", re.IGNORECASE)
@@ -32,6 +34,8 @@ COUNTER = re.compile(r"(\d{1,4})/(\d{1,4})")
 REVISION = re.compile(r"(?:patch)?v(\d+)", re.IGNORECASE)
 ID = re.compile(r"<([^<>\s]+)>")
 DIFF = re.compile(rb"^(?:diff --git |--- [^\n]*\n\+\+\+ )", re.MULTILINE)
+CODING = re.compile(rb"^Content-Transfer-Encoding:.*$", re.MULTILINE | re.IGNORECASE)
+ENCODED = ("quoted-printable", "base64")
 #: That every line ends with CR and LF, as on the wire, is no part of a patch: its own lines would have another CR.
 WIRE = re.compile(rb"^diff --git [^\n]*\r$", re.MULTILINE)
 
@@ -128,13 +132,23 @@ class Mail:
     @cached_property
     def body(self) -> bytes:
         """What was written, in its own character set: the part with a patch, else the first of plain text."""
-        kind = self.header.get_content_maintype()
-        if kind != "multipart":
-            return unwired(_decoded(self.header, self.raw.partition(b"\n\n")[2]))
+        if self.header.get_content_maintype() != "multipart":
+            return untwisted(self._decoded(self.raw.partition(b"\n\n")[2]))
         parts = [part for part in BytesParser().parsebytes(self.raw).walk() if not part.is_multipart()]
         texts = [part for part in parts if part.get_content_type() in ("text/plain", "text/x-patch", "text/x-diff")]
         bodies = [payload for part in texts if isinstance(payload := part.get_payload(decode=True), bytes)]
-        return unwired(next(filter(DIFF.search, reversed(bodies)), next(iter(bodies), b"")))
+        return untwisted(next(filter(DIFF.search, reversed(bodies)), next(iter(bodies), b"")))
+
+    @property
+    def _coding(self) -> str:
+        return str(self.header.get("Content-Transfer-Encoding", "")).strip().lower()
+
+    def _decoded(self, body: bytes) -> bytes:
+        if self._coding == "quoted-printable":
+            return quopri.decodestring(body)
+        with suppress(NotBase64):
+            return base64.b64decode(body) if self._coding == "base64" else body
+        return body
 
     @property
     def text(self) -> str:
@@ -157,13 +171,11 @@ class Mail:
 
     @property
     def plain(self) -> bytes:
-        """The mail as git-am(1) takes it, decoded, and without an id that it was not sent with."""
-        coding = str(self.header.get("Content-Transfer-Encoding", "")).strip().lower()
-        if self.header.get_content_maintype() != "multipart" and coding not in ("quoted-printable", "base64"):
+        """The mail with its body decoded; one of several parts as it is."""
+        if self._coding not in ENCODED or self.header.get_content_maintype() == "multipart":
             return self.raw
-        fields = ((name, self.field(name)) for name in ("From", "Date", "Subject", "Message-Id"))
-        head = "".join(f"{name}: {value}\n" for name, value in fields if value)
-        return head.encode("utf-8", "surrogateescape") + b"\n" + self.body
+        head = self.raw.partition(b"\n\n")[0]
+        return CODING.sub(b"Content-Transfer-Encoding: 8bit", head) + b"\n\n" + self.body
 
     @cached_property
     def is_cover(self) -> bool:
@@ -192,20 +204,13 @@ def trailer(text: str, name: str) -> str:
     return found[1] if found else ""
 
 
-def _decoded(header: Message, body: bytes) -> bytes:
-    coding = str(header.get("Content-Transfer-Encoding", "")).strip().lower()
-    if coding == "quoted-printable":
-        return quopri.decodestring(body)
-    if coding == "base64":
-        try:
-            return base64.b64decode(body)
-        except NotBase64:
-            return body
-    return body
+def unwired(raw: bytes) -> bytes:
+    """A mail with its lines ended by LF, if they were ended by CR and LF for the way."""
+    return raw.replace(b"\r\n", b"\n") if raw.partition(b"\n")[0].endswith(b"\r") else raw
 
 
-def unwired(text: bytes) -> bytes:
-    """``text`` with its lines ended by LF, if all were ended by CR and LF for the way."""
+def untwisted(text: bytes) -> bytes:
+    """The same of a body, which begins anyhow: a patch whose own lines end so has others that do not."""
     wired = b"\r\n" in text and (text.count(b"\r\n") == text.count(b"\n") or WIRE.search(text))
     return text.replace(b"\r\n", b"\n") if wired else text
 
@@ -226,7 +231,8 @@ def split(data: bytes) -> list[Mail]:
     ends = [*(start for start, _ in places[1:]), len(data)]
     for (_, start), end in zip(places, ends, strict=True):
         raw = unwired(data[start:end])
-        mails.append(Mail(QUOTED.sub(rb"\1", raw) if b"\n>" in raw and b">From " in raw else raw))
+        quoted = b">From " in raw and not data.endswith(GIT, 0, start)
+        mails.append(Mail(QUOTED.sub(rb"\1", raw) if quoted else raw))
     return mails
 
 

@@ -148,7 +148,7 @@ def made(data: bytes, file: Path) -> Mail:
 
     Its description may have fields as Debian's do (DEP-3).
     """
-    text = mail.unwired(data)
+    text = mail.untwisted(data)
     found = DIFF.search(text)
     start = found.start() if found else len(text)
     header, rest = Mail(b""), text[:start].decode("utf-8", "replace").strip("\n")

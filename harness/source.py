@@ -30,7 +30,7 @@ REVISION = re.compile(r"v\d+")
 ID = re.compile(r"<?([^<>\s/@]+@[^<>\s/@]+)>?")
 #: Archives for which the user's b4 may know a mirror.
 LORE = ("lore.kernel.org", "patch.msgid.link", "lkml.kernel.org")
-FORMAT = ("format-patch", "--quiet", "--no-signature", "--full-index", "--binary", "--numbered")
+FORMAT = ("format-patch", "--quiet", "--no-signature", "--full-index", "--binary", "--no-numbered")
 
 
 def read(spec: str, deadline: Deadline) -> Series:
@@ -163,7 +163,8 @@ def _of_files(spec: str, files: Files) -> Series:
 
 
 def _patch(each: Mail, n: int, of: int, message_id: str) -> Patch:
-    return Patch(n, of, each.subject.text or "(no subject)", each.plain, message_id)
+    # A binary change ends with a blank line; an mbox has one before each From_ line, which is none of the mail.
+    return Patch(n, of, each.subject.text or "(no subject)", each.plain.rstrip(b"\n") + b"\n\n", message_id)
 
 
 def _facts(spec: str, cover: Mail | None, mails: Sequence[Mail], patches: list[Patch]) -> Series:
@@ -206,10 +207,11 @@ def _range(spec: str, path: Path, words: str, deadline: Deadline) -> Series:
             shutil.copyfile(file, ours.path / "shallow")
         fork, commits = _linear(ours, words, ends, deadline)
         ours.git(*FORMAT, "--output-directory", scratch / "patches", f"{fork}..{ends[1]}", deadline=deadline)
-        files = patchfiles.directory(scratch / "patches") if any((scratch / "patches").iterdir()) else Files(())
-    if not files.patches:
+        files = [file.read_bytes() for file in sorted((scratch / "patches").iterdir())]
+    patches = tuple(each for data in files for each in mail.split(data) if each.is_patch)
+    if not patches:
         raise RequestError(f"the commits of {words} change nothing")
-    series = _of_files(spec, files)
+    series = _of_files(spec, Files(patches))
     title = series.patches[0].subject if len(series.patches) == 1 else words
     left = commits - len(series.patches)
     notes = (f"commits that change nothing, and are left out: {left}",) if left else ()

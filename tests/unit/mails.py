@@ -116,11 +116,15 @@ class Letter:
         return "".join(f"> {line}\n" for line in self.body.decode("utf-8", "replace").splitlines())
 
 
+def formatted(top: Path, range_: str, *words: str) -> bytes:
+    """What git writes of a range, as one mailbox whose mails have no ids."""
+    argv = ["git", "-C", str(top), "format-patch", "--stdout", "--full-index", "--binary", *words, range_]
+    return subprocess.run(argv, check=True, capture_output=True, timeout=60).stdout
+
+
 def patches(top: Path, range_: str, *words: str) -> list[tuple[str, bytes]]:
     """The subject and the body of the mail of each commit of a range, as git writes them for Ann to send."""
-    argv = ["git", "-C", str(top), "format-patch", "--stdout", "--full-index", "--binary", "--keep-subject"]
-    argv += [f"--from={ANN}", "--encode-email-headers", *words, range_]
-    data = subprocess.run(argv, check=True, capture_output=True, timeout=60).stdout
+    data = formatted(top, range_, f"--from={ANN}", *words)
     found = []
     for raw in re.split(rb"^From [0-9a-f]{40} Mon Sep 17 00:00:00 2001\n", data, flags=re.MULTILINE)[1:]:
         body = raw.partition(b"\n\n")[2]
@@ -132,10 +136,10 @@ def patches(top: Path, range_: str, *words: str) -> list[tuple[str, bytes]]:
 def sending(
     top: Path, range_: str, *, revision: int = 1, tag: str = "toy", codings: Sequence[str] = ("8bit",), at: int = 0,
     parents: tuple[str, ...] = (), cover: bool = True, deep: bool = False, change: str = CHANGE,
-    title: str = "toy: all kinds of changes", prefix: str = "PATCH",
+    title: str = "toy: all kinds of changes", prefix: str = "PATCH", words: Sequence[str] = (),
 ) -> list[Letter]:  # fmt: skip
     """A series as it is sent: a cover letter, and its patches as answers to that, or each to the one before."""
-    found = patches(top, range_)
+    found = patches(top, range_, *words)
     base = git(top, "rev-parse", range_.partition("..")[0])
     of, v = len(found), f" v{revision}" * (revision > 1)
     text = f"This changes all kinds of things.\n\n---\n{ANN} ({of}):\n\nbase-commit: {base}\nchange-id: {change}\n"
