@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from harness import b4, cache, mail, manifest, patchfiles
+from harness import b4, cache, mail, manifest, page, patchfiles
 from harness.deadline import Deadline
 from harness.errors import RequestError
 from harness.git import Checkout, GitError, Repository
@@ -28,6 +28,7 @@ MAILDIR = ("cur", "new", "tmp")
 REVISION = re.compile(r"v\d+")
 #: A message id, as it is typed.
 ID = re.compile(r"<?([^<>\s/@]+@[^<>\s/@]+)>?")
+PAGE = "read from the text of a web page, which has no message ids; trailers of the answers are not taken"
 #: Archives for which the user's b4 may know a mirror.
 LORE = ("lore.kernel.org", "patch.msgid.link", "lkml.kernel.org")
 FORMAT = ("format-patch", "--quiet", "--no-signature", "--full-index", "--binary", "--no-numbered")
@@ -86,6 +87,9 @@ def _path(spec: str, path: Path, which: str, deadline: Deadline) -> Series:
         mails = mail.split(data)
         if not mails and path.name == patchfiles.SERIES:
             return _of_files(spec, patchfiles.quilt(path))
+        if not mails and (shown := page.mails(data)):
+            found = patchfiles.ordered(map(Mail, shown), name, which)
+            return _of_files(spec, replace(found, notes=(*found.notes, PAGE)))
         if not mails and mail.DIFF.search(data):
             return _of_files(spec, patchfiles.ordered([patchfiles.made(data, path)], name, which))
         if not mails:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+from harness import damage, diff
 from harness.manifest import Manifest
 from harness.series import Patch, Series
 from harness.verify import Finding
@@ -19,6 +20,8 @@ def shown(series: Series, ids: Sequence[str], known: Manifest | None) -> Iterato
     for name, value in (
         ("revision", str(series.revision)),
         ("patches", str(len(series.patches))),
+        ("files", str(len({file for patch in series.patches for file in patch.files}))),
+        ("lines", _lines(series.patches)),
         ("author", series.author),
         ("date", sent),
         ("message id", series.message_id),
@@ -33,13 +36,16 @@ def shown(series: Series, ids: Sequence[str], known: Manifest | None) -> Iterato
         yield ""
         yield str(patch)
         yield f"  {'files:':<12} {', '.join(patch.files) or 'none'}"
-        yield f"  {'lines:':<12} {_lines(patch)}"
+        yield f"  {'lines:':<12} {_lines([patch])}"
         yield f"  {'patch-id:':<12} {patch_id or 'none'}"
+        for each in damage.found(patch):
+            yield f"  {'damaged:':<12} {str(each).removeprefix(f'{patch}: ')}"
 
 
-def _lines(patch: Patch) -> str:
-    letters = Counter(line[:1] for change in patch.changes for hunk in change.hunks for line in hunk.lines)
-    binary = sum(change.binary for change in patch.changes)
+def _lines(patches: Sequence[Patch]) -> str:
+    changes = [change for patch in patches for change in patch.changes]
+    letters = Counter(line[:1] for _, hunk in diff.hunks(changes) for line in hunk.lines)
+    binary = sum(change.binary for change in changes)
     return f"+{letters['+']} -{letters['-']}{f', binary files: {binary}' if binary else ''}"
 
 
