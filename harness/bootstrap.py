@@ -25,10 +25,10 @@ from harness.venv import Stamp, Venv
 PIP_SECONDS = 900.0
 
 
-def prepare(argv: list[str], verb: str, *, needed: bool, install: bool, build: bool = False) -> None:
+def prepare(argv: list[str], verb: str, *, needed: bool, install: bool, build: bool = False, boot: bool = True) -> None:
     """Make sure that ``argv`` can run. Does not return if the venv's python is to run it: that takes over.
 
-    Only if ``needed`` is what is missing provided (with ``build``, also what a kernel is built with), Debian's packages
+    Only if ``needed`` is what is missing provided (``build`` and ``boot`` as for packages.lacks), Debian's packages
     only if ``install`` allows it; raises HostError if that cannot be. Else the python there is will do, or a .venv that
     is ready.
     """
@@ -36,7 +36,8 @@ def prepare(argv: list[str], verb: str, *, needed: bool, install: bool, build: b
     ours = venv.here()
     stay = ours.needless(extras)
     if needed:
-        packages.provide(packages.lacks(venv=not stay and not reusable(ours), build=build), allowed=install)
+        missing = packages.lacks(venv=not stay and not reusable(ours), build=build, boot=boot)
+        packages.provide(missing, allowed=install)
         if not stay:
             make(ours, extras)
     if not stay and ours.ready(extras):

@@ -100,6 +100,8 @@ class Order:
     #: Told what goes on, and how far it is.
     say: Callable[[str], None] = lambda _: None
     watch: Watch | None = None
+    #: What the tree is patched with before.
+    series: str = ""
 
 
 def default_arch(environ: Mapping[str, str] = os.environ) -> Arch:
@@ -156,7 +158,7 @@ def warnings_of(image: Path) -> tuple[str, ...] | None:
 def build(wanted: Plan, deadline: Deadline, watch: Watch | None = None) -> Built:
     """The kernel that is wanted, built unless it is in the cache; another run that builds the same is waited for.
 
-    Raises RequestError if the tree cannot be configured like that, BuildError if it does not compile, HostError.
+    Raises TreeError if the tree cannot be configured like that, BuildError if it does not compile, HostError.
     """
     if built := found(wanted):
         return built

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import manifest, resources
+from harness import resources
 from harness.calls import SyscallError
 from harness.channel import TaskGone
 from harness.errors import GuestCrash, GuestError, GuestTimeout, RequestError
@@ -187,6 +187,8 @@ def speaking(subject: str) -> tuple[str, ...]:
 @cache
 def _spoken() -> dict[str, tuple[str, ...]]:
     """What speaks for the patches of all manifests, by their subjects."""
+    from harness import manifest  # noqa: PLC0415 - reads TOML, and most runs have no series
+
     ids: dict[str, dict[str, None]] = {}
     for each in declared([resources.directory("tests/kernel")]):
         ids.setdefault(manifest.patch(each.patch).subject, {})[each.id] = None

@@ -57,7 +57,9 @@ def parser() -> argparse.ArgumentParser:
         "--kernel", action="append", default=[], metavar="SPEC",
         help="an image, a build directory, .deb files joined by commas, debian:VERSION, or a tree (again for more)",
     )  # fmt: skip
+    run.add_argument("--series", metavar="SERIES", help="a patch series that a tree is built with")
     run.add_argument("--expect", action="append", default=[], metavar="ERA", help="judge as none, rootfs, isolated")
+    run.add_argument("--bisect", metavar="ID", help="this check, with the exit statuses that `git bisect run` wants")
     ways = run.add_mutually_exclusive_group()
     ways.add_argument("--no-fork", action="store_true", help="boot anew for each check")
     ways.add_argument("--both-ways", action="store_true", help="with and without --no-fork; a difference is a failure")
@@ -81,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
 
     build = subparsers.add_parser("build", parents=[common, making], help="a kernel for the checks, from a source tree")
     build.add_argument("tree", metavar="TREE", help="a directory, DIRECTORY@REVISION, a .tar.xz, or debian:VERSION")
+    build.add_argument("--series", metavar="SERIES", help="a patch series that it is built with")
     build.add_argument(
         "--check", action="append", default=[], metavar="ID", help="for only this check (again for more)"
     )
@@ -101,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
     others.add_argument("--vng", action="store_true", help="under virtme-ng, with the host's own files")
     shell.add_argument("words", nargs="*", metavar="-- COMMAND", help="run this in the guest; its exit status is ours")
 
-    verbs.add(subparsers, common)
+    verbs.add(subparsers, common, making, checking)
     subparsers.add_parser("doctor", parents=[common], help="what this host can do, and what mends each lack")
     return top
 
@@ -122,10 +125,15 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def builds(args: argparse.Namespace) -> bool:
     """Whether a kernel will be built from its source: then this host needs more than to run one."""
-    if args.verb in ("build", "test"):
+    if args.verb in ("build", "test") or getattr(args, "what", "") == "step":
         return True
     asked = getattr(args, "kernel", None) or getattr(args, "items", [])
     return any(is_source(spec) for spec in ([asked] if isinstance(asked, str) else asked))
+
+
+def boots(args: argparse.Namespace) -> bool:
+    """Whether a guest may be booted: to look at a series, and to apply it, takes no more than git."""
+    return getattr(args, "what", "") not in ("show", "verify", "apply")
 
 
 def is_source(spec: str) -> bool:
@@ -150,8 +158,10 @@ def _run(args: argparse.Namespace) -> int:
     import pytest  # noqa: F401, PLC0415 - has its bytecode beside it
 
     cache.keep_bytecode()
-    from harness import runner  # noqa: PLC0415
+    from harness import bisection, runner  # noqa: PLC0415
 
+    if args.bisect:
+        return bisection.commit(runner.asked(args, None), args.bisect)
     return runner.run(args)
 
 

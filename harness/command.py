@@ -31,7 +31,8 @@ def main(words: list[str]) -> int:
         # Parsed before anything is installed: a wrong word, like --help, costs nothing.
         args = cli.parse(words)
         verb, install = args.verb or "", not getattr(args, "no_install", False)
-        bootstrap.prepare(words, verb, needed=verb in cli.NEEDS_HOST, install=install, build=cli.builds(args))
+        wanted = {"build": cli.builds(args), "boot": cli.boots(args)}
+        bootstrap.prepare(words, verb, needed=verb in cli.NEEDS_HOST, install=install, **wanted)
         status = cli.main(args)
     except KeyboardInterrupt:
         status = 128 + signal.SIGINT

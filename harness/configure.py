@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness import cache, kconfig, process, resources
 from harness.deadline import Deadline
-from harness.errors import HarnessError, HostError, RequestError
+from harness.errors import HarnessError, HostError, TreeError
 from harness.kconfig import Wish
 from harness.make import Make
 from harness.tree import Tree
@@ -36,7 +36,7 @@ def configured(make: Make, tree: Tree, wanted: Sequence[Wish], deadline: Deadlin
     """Make .config in the output directory and return what is set in it.
 
     The .config of the last build stays if all that it came from is the same: make takes seconds to come to the same
-    again. Raises RequestError for wishes that the tree cannot fulfil, BuildError, HostError.
+    again. Raises TreeError for wishes that the tree cannot fulfil, BuildError, HostError.
     """
     final, stamp = make.output / ".config", make.output / "nullfs-harness.stamp"
     sources = _sources(tree, deadline)
@@ -83,9 +83,7 @@ def _configured(make: Make, tree: Tree, wanted: Sequence[Wish], deadline: Deadli
     return config
 
 
-def refusal(
-    make: Make, tree: Tree, missed: Sequence[Wish], config: Mapping[str, str], deadline: Deadline
-) -> RequestError:
+def refusal(make: Make, tree: Tree, missed: Sequence[Wish], config: Mapping[str, str], deadline: Deadline) -> TreeError:
     """Which wishes came to nothing, each with what stands in its way."""
     reasons = why(make, [wish.symbol for wish in missed], deadline)
     unknown = absent(tree, [wish.symbol for wish in missed], deadline)
@@ -98,7 +96,7 @@ def refusal(
         got = config.get(wish.symbol, "n")
         lines.append(f"{wish.line} (wanted by {wish.by}) came out as {got}: {reason}")
     old = f"{tree.spec} is too old for {', '.join(sorted(unknown))}" if unknown else ""
-    return RequestError(
+    return TreeError(
         old or f"{tree.spec} cannot be configured as it is wanted: {missed[0].symbol}",
         cause="\n         ".join(lines),
         log=make.log,

@@ -9,6 +9,8 @@ EXIT_OK = 0
 EXIT_CHECK_FAILED = 1
 EXIT_BAD_REQUEST = 2
 EXIT_HOST = 3
+#: A kernel that cannot be judged (git-bisect(1): run).
+EXIT_SKIP = 125
 
 
 class HarnessError(Exception):
@@ -47,6 +49,10 @@ class RequestError(HarnessError):
     """The request was wrong: no such file, unknown option, contradiction. Exit status 2."""
 
     exit_status = EXIT_BAD_REQUEST
+
+
+class TreeError(RequestError):
+    """It cannot be done with what is in this tree; with another revision of it, it may. Exit status 2."""
 
 
 class HostError(HarnessError):

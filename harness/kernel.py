@@ -12,10 +12,10 @@ from pathlib import Path
 
 from harness import base, build, cache, debian, image, kconfig, vmlinux
 from harness.arch import ARCHES, Arch
-from harness.build import Order
+from harness.build import Built, Order
 from harness.deadline import Deadline
 from harness.errors import HostError, RequestError
-from harness.spec import SPECS, DebianSpec, TreeSpec, parse_spec
+from harness.spec import SPECS, TREES, DebianSpec, TreeSpec, parse_spec, parse_tree
 from harness.tree import Tree
 
 #: Where packages put their images: Debian since 6.19, others and `make bindeb-pkg`.
@@ -75,18 +75,23 @@ class Kernel:
         return int(major), int(minor)
 
 
-def resolve(spec: str, arches: Sequence[Arch], deadline: Deadline, order: Order | None = None) -> list[Kernel]:
+def resolve(
+    spec: str, arches: Sequence[Arch], deadline: Deadline, order: Order | None = None, *, trees: bool = False
+) -> list[Kernel]:
     """The kernels that ``spec`` means: of debian: and of a tree one for each of ``arches``, else one for one of them.
 
     Where there are none, it is both architectures of debian:, and for a tree that of $ARCH or the host's own. A tree
-    is built as ``order`` says. Raises RequestError if it is no kernel or one for another architecture; BuildError;
-    HostError if it cannot be fetched, unpacked or built.
+    is built as ``order`` says; with ``trees`` also one that has an image in it. Raises RequestError if it is no kernel
+    or one for another architecture; BuildError; HostError if it cannot be fetched, unpacked or built.
     """
-    wanted = parse_spec(spec)
+    order = order or Order()
+    wanted = parse_tree(spec) if trees else parse_spec(spec)
+    if order.series and not isinstance(wanted, TreeSpec):
+        raise RequestError(f"{spec} is a kernel, and a series is applied to a tree", hint=TREES)
     if isinstance(wanted, DebianSpec):
         return [from_debian(spec, wanted, each, deadline) for each in arches or ARCHES]
     if isinstance(wanted, TreeSpec):
-        return list(from_tree(source(wanted, deadline), arches, deadline, order or Order()))
+        return list(from_tree(source(wanted, deadline, order), arches, deadline, order))
     arch = arches[0] if len(arches) == 1 else None
     if wanted[0].suffix == ".deb" and wanted[0].is_file():
         return [from_debs(spec, wanted, arch, deadline)]
@@ -95,17 +100,27 @@ def resolve(spec: str, arches: Sequence[Arch], deadline: Deadline, order: Order 
     return [from_image(spec, wanted[0].absolute(), arch, deadline)]
 
 
-def source(wanted: TreeSpec, deadline: Deadline) -> Tree:
-    """The tree that has to be built, as it is now. Raises RequestError, HostError."""
-    return base.seen(wanted, deadline)
+def source(wanted: TreeSpec, deadline: Deadline, order: Order) -> Tree:
+    """The tree that has to be built, with the series of ``order`` on it. Raises RequestError, HostError."""
+    if not order.series:
+        return base.seen(wanted, deadline)
+    from harness import apply  # noqa: PLC0415 - most runs have no series
+    from harness import source as sources  # noqa: PLC0415
+
+    series = sources.read(order.series, deadline)
+    return apply.applied(series, wanted.spec, apply.Wish(), deadline, order.say).steps[-1].tree
 
 
 def from_tree(seen: Tree, arches: Sequence[Arch], deadline: Deadline, order: Order) -> Iterator[Kernel]:
     """The kernels built from a tree, one after the other. Raises RequestError, BuildError, HostError."""
     for built in build.ordered(seen, arches or [build.default_arch()], order, deadline):
-        kernel = from_image(seen.spec, built.image, None, deadline)
-        modules = first(place for place in built.place.glob("lib/modules/*") if (place / "kernel").is_dir())
-        yield replace(kernel, modules=modules, source=seen.short)
+        yield replace(from_built(seen.spec, built, deadline), source=seen.short)
+
+
+def from_built(spec: str, built: Built, deadline: Deadline) -> Kernel:
+    """A kernel that was built here."""
+    modules = first(place for place in built.place.glob("lib/modules/*") if (place / "kernel").is_dir())
+    return replace(from_image(spec, built.image, None, deadline), modules=modules)
 
 
 def from_debian(spec: str, wanted: DebianSpec, arch: Arch, deadline: Deadline) -> Kernel:

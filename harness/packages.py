@@ -41,17 +41,17 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def lacks(*, venv: bool, build: bool = False) -> dict[str, str]:
+def lacks(*, venv: bool, build: bool = False, boot: bool = True) -> dict[str, str]:
     """The programs this host lacks, each with Debian's package that has it.
 
-    They are what boots both architectures and compiles their agent; with ``venv``, what makes a venv too, and with
-    ``build``, what a kernel is built with.
+    They are what boots both architectures and compiles their agent, without ``boot`` just what reads and patches trees;
+    with ``venv``, what makes a venv too, and with ``build``, what a kernel is built with.
     """
-    found = {f"qemu-system-{arch.qemu}": arch.qemu_package for arch in ARCHES}
-    found = {program: package for program, package in found.items() if shutil.which(program) is None}
+    programs = {f"qemu-system-{arch.qemu}": arch.qemu_package for arch in ARCHES} if boot else {"git": "git"}
+    found = {program: package for program, package in programs.items() if shutil.which(program) is None}
     deadline = Deadline.after(LOOK_SECONDS)
     for arch in ARCHES:
-        if not toolchain.compiles(arch, deadline, whole=build):
+        if boot and not toolchain.compiles(arch, deadline, whole=build):
             found |= toolchain.lacks(arch)
     if build:
         found |= builders(deadline)

@@ -45,6 +45,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--arch", action="append", default=[], metavar="ARCH", help="the architecture, where it is open")
     group.addoption("--profile", action="append", default=[], metavar="P", help="what a tree is built with besides")
     group.addoption("--fragment", action="append", default=[], metavar="FILE", help="a Kconfig fragment for a tree")
+    group.addoption("--series", metavar="SERIES", default="", help="a patch series that a tree is built with")
     group.addoption("--check", action="append", default=[], metavar="ID", help="only this check")
     group.addoption("--guest-timeout", type=float, default=120.0, metavar="S", help="seconds for a boot or a check")
     group.addoption("--accel", choices=("auto", "kvm", "tcg"), default="auto", help="what guests run under")
@@ -77,6 +78,7 @@ def pytest_configure(config: pytest.Config) -> None:
         guests=option.guests,
         evidence=_evidence(config),
         checks=option.check,
+        series=option.series,
         profiles=option.profile,
         fragments=[config.invocation_params.dir / name for name in option.fragment],
         say=_say(config),

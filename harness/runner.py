@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections import Counter
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -44,12 +45,14 @@ def say(text: str) -> None:
 class Reporter:
     """Says what goes on: a progress line on a terminal, plain lines elsewhere."""
 
-    def __init__(self, session: Session, screen: Screen | None) -> None:
+    def __init__(self, session: Session, screen: Screen | None, *, each: bool) -> None:
         self.session = session
+        self.each = each
         self.screen = screen
         self.broken: list[str] = []
         self.said = ""
         self.unread = False
+        self.planned = 0
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A check that cannot even be read is our own fault."""
@@ -68,8 +71,9 @@ class Reporter:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Now it is known how much there is to do."""
+        self.planned = len(session.items)
         if self.screen:
-            self.screen.start(len(session.items))
+            self.screen.start(self.planned)
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """What is tried now."""
@@ -83,7 +87,12 @@ class Reporter:
             return
         if self.screen:
             self.screen.done()
-        elif results := self.session.run.results:
+        elif (results := self.session.run.results) and not self.each:
+            label = results[-1].kernel
+            mine = Counter(result.verdict for result in results if result.kernel == label)
+            if mine.total() * len(self.session.columns) == self.planned:
+                say(f"{label}: {', '.join(f'{count} {verdict}' for verdict, count in mine.most_common())}")
+        elif results:
             say(f"[{len(results)}] {results[-1].kernel} {results[-1].check}: {rendering.word(results[-1])}")
 
     def pytest_sessionfinish(self) -> None:
@@ -92,15 +101,11 @@ class Reporter:
             self.screen.stop()
 
 
-def run(args: argparse.Namespace) -> int:
-    """The checks on ``args.kernel``, or on Debian's newest kernels. Returns the exit status."""
-    screen = on_terminal()
-    kernels = args.kernel or [spec for spec, _ in DEFAULT]
-    expect = args.expect or ([] if args.kernel else [era for _, era in DEFAULT])
-    writable(args.json, args.junit)
-    request = Request(
-        kernels=kernels,
-        expect=expect,
+def asked(args: argparse.Namespace, screen: Screen | None) -> Request:
+    """What ``args`` ask for: the checks on ``args.kernel``, or on Debian's newest kernels."""
+    return Request(
+        kernels=args.kernel or [spec for spec, _ in DEFAULT],
+        expect=args.expect or ([] if args.kernel else [era for _, era in DEFAULT]),
         arch=args.arch,
         profiles=args.profile,
         fragments=args.fragment,
@@ -112,8 +117,16 @@ def run(args: argparse.Namespace) -> int:
         guests=args.guests,
         evidence=args.evidence,
         checks=args.check,
+        series=args.series or "",
     )
-    say("getting kernels: " + ", ".join(kernels))
+
+
+def run(args: argparse.Namespace) -> int:
+    """The verb ``run``. Returns the exit status. Raises RequestError, BuildError, HostError."""
+    screen = on_terminal()
+    writable(args.json, args.junit)
+    request = asked(args, screen)
+    say("getting kernels: " + ", ".join(map(str, request.kernels)))
     results, status = checked(request, screen)
     if args.both_ways and status in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         say("and once more, each check in a guest that boots")
@@ -141,19 +154,22 @@ def write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def checked(request: Request, screen: Screen | None) -> tuple[Run, int]:
-    """What came out of all checks, and pytest's exit status."""
+def checked(request: Request, screen: Screen | None, *, each: bool = True) -> tuple[Run, int]:
+    """What came out of all checks, and pytest's exit status. Raises RequestError, BuildError, HostError.
+
+    What is said meanwhile is a line for each check, or else for each kernel.
+    """
     with ExitStack() as stack:
         with screen.waiting("getting kernels") if screen else nullcontext():
             session = stack.enter_context(opened(request))
         session.begin()
         for column in session.columns:
             say(f"  {column.kernel.release} for {column.kernel.arch.name}")
-        status = _pytest(session, screen)
+        status = _pytest(session, Reporter(session, screen, each=each))
         return session.finish(), status
 
 
-def _pytest(session: Session, screen: Screen | None) -> int:
+def _pytest(session: Session, reporter: Reporter) -> int:
     # The user's own plugins, options and configuration files are for their tests, not for the checks.
     os.environ.pop("PYTEST_ADDOPTS", None)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
@@ -162,7 +178,6 @@ def _pytest(session: Session, screen: Screen | None) -> int:
     words += [word for name in UNUSED for word in ("-p", f"no:{name}")]
     words += ["-p", "no:nullfs-harness", "-p", "harness.plugin"]
     words += [word for name in session.request.checks for word in ("--check", name)]
-    reporter = Reporter(session, screen)
     plugins = [(plugin.SessionHolder(session), plugin.SESSION_PLUGIN), (reporter, "reporter")]
     status = pytest.main(words, plugins=[_Named(plugins)])
     if reporter.unread:
@@ -235,11 +250,11 @@ def build(args: argparse.Namespace) -> int:
     needs = {name: every[name] for name in args.check or every}
     screen = on_terminal()
     watch = screen.building if screen else rendering.tenths(say)
-    order = Order(args.profile, needs, args.fragment, say, watch)
+    order = Order(args.profile, needs, args.fragment, say, watch, args.series or "")
     say(f"looking at {spec}")
     with screen.waiting("looking at the tree") if screen else nullcontext():
         deadline = Deadline.after(session.FETCH)
-        for each in kernel.from_tree(kernel.source(parse_tree(spec), deadline), arches, deadline, order):
+        for each in kernel.from_tree(kernel.source(parse_tree(spec), deadline, order), arches, deadline, order):
             say(rendering.built(each))
     return EXIT_OK
 

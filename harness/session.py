@@ -44,7 +44,7 @@ KEPT = 10
 class Request:
     """What was asked for, in the words of the command line. ``expect``: none, one for all, or one for each."""
 
-    kernels: Sequence[str]
+    kernels: Sequence[str | Kernel]
     expect: Sequence[str] = ()
     arch: Sequence[str] = ()
     timeout: float = 120.0
@@ -60,6 +60,10 @@ class Request:
     #: For kernels that have to be built: what is wanted of them beside what the checks need.
     profiles: Sequence[str] = ()
     fragments: Sequence[Path] = ()
+    #: A patch series that trees are built with.
+    series: str = ""
+    #: Kernels are trees, and built, though they may have an image in them.
+    trees: bool = False
     #: Told what goes on before there are kernels, and how far a build is.
     say: Callable[[str], None] = lambda _: None
     watch: Watch | None = None
@@ -189,11 +193,13 @@ def columns(request: Request, asking: Sequence[Declared], deadline: Deadline) ->
     for word in expect:
         _era(word, (0, 0))  # a wrong word is found before anything is fetched
     kconfig.check_profiles(request.profiles)
-    order = Order(request.profiles, needs(asking), request.fragments, request.say, request.watch)
+    order = Order(request.profiles, needs(asking), request.fragments, request.say, request.watch, request.series)
     found = [
         Column(found, _era(word, found.version))
         for spec, word in zip(request.kernels, expect, strict=True)
-        for found in kernel.resolve(spec, wanted, deadline, order)
+        for found in (
+            [spec] if isinstance(spec, Kernel) else kernel.resolve(spec, wanted, deadline, order, trees=request.trees)
+        )
     ]
     labels = [column.kernel.label for column in found]
     if twice := next((label for label in labels if labels.count(label) > 1), None):

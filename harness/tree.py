@@ -18,7 +18,7 @@ from pathlib import Path
 
 from harness import cache, process
 from harness.deadline import Deadline
-from harness.errors import HostError, RequestError
+from harness.errors import HostError, RequestError, TreeError
 from harness.git import Checkout, GitError, Repository
 
 #: Files that every kernel source tree has had since Linux 2.6.
@@ -129,7 +129,7 @@ def finished(home: Path, spec: str, oid: str, described: str, deadline: Deadline
     text = tree.read("Makefile", deadline)
     parts = dict(re.findall(r"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) *= *(\S*)$", text, re.MULTILINE))
     if not {"VERSION", "PATCHLEVEL"} <= parts.keys():
-        raise RequestError(f"{spec} is not a kernel source tree: its Makefile has no VERSION and PATCHLEVEL")
+        raise TreeError(f"{spec} is not a kernel source tree: its Makefile has no VERSION and PATCHLEVEL")
     release = ".".join(parts[name] for name in ("VERSION", "PATCHLEVEL", "SUBLEVEL") if parts.get(name))
     return Tree(spec, oid, release + parts.get("EXTRAVERSION", ""), described, home)
 
@@ -137,7 +137,7 @@ def finished(home: Path, spec: str, oid: str, described: str, deadline: Deadline
 def _demand(spec: str, there: list[str]) -> None:
     """Raise RequestError unless all of MARKS are ``there``."""
     if missing := [name for name in MARKS if name not in there]:
-        raise RequestError(f"{spec} is not a kernel source tree: it has no {', '.join(missing)}")
+        raise TreeError(f"{spec} is not a kernel source tree: it has no {', '.join(missing)}")
 
 
 def _revision(checkout: Checkout, path: Path, revision: str, deadline: Deadline) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from harness.deadline import Deadline
@@ -19,8 +20,12 @@ TREE = "a directory, DIRECTORY@REVISION, a .tar.xz, or debian:VERSION"
 LIMIT = 1800.0
 
 
-def add(verbs: Any, common: argparse.ArgumentParser) -> None:  # noqa: ANN401 - argparse's type is private
-    """Add the verb to ``verbs``, argparse's object for subcommands."""
+def add(verbs: Any, *parents: argparse.ArgumentParser) -> None:  # noqa: ANN401 - argparse's type is private
+    """Add the verb to ``verbs``, argparse's object for subcommands; ``parents`` have the options of others.
+
+    The first is what all verbs have; the others are for those that build and check.
+    """
+    common = parents[0]
     series = verbs.add_parser("series", help="patch series: show, verify, apply, step")
     whats = series.add_subparsers(dest="what", metavar="WHAT", required=True)
 
@@ -34,6 +39,16 @@ def add(verbs: Any, common: argparse.ArgumentParser) -> None:  # noqa: ANN401 - 
     apply.add_argument("series", metavar="SERIES", help=SERIES)
     apply.add_argument("tree", metavar="TREE", help=TREE)
     applying(apply)
+    ways = apply.add_mutually_exclusive_group()
+    ways.add_argument("--continue", dest="go_on", action="store_true", help="go on after a patch was resolved by hand")
+    ways.add_argument("--abort", action="store_true", help="forget what was resolved by hand")
+
+    step = whats.add_parser("step", parents=[*parents], help="build, boot and check the base and after each patch")
+    step.add_argument("series", metavar="SERIES", help=SERIES)
+    step.add_argument("tree", metavar="TREE", help=TREE)
+    step.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON (schema in README.md)")
+    step.add_argument("--bisect", metavar="ID", help="only find the patch that turns this check")
+    applying(step)
 
 
 def applying(parser: argparse.ArgumentParser) -> None:
@@ -41,9 +56,6 @@ def applying(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", metavar="REV", help="apply to this revision of TREE (default: where it fits)")
     parser.add_argument("--repair-whitespace", action="store_true", help="mend patches that lost their white space")
     parser.add_argument("--skip-applied", action="store_true", help="leave out patches that the tree already has")
-    ways = parser.add_mutually_exclusive_group()
-    ways.add_argument("--continue", dest="go_on", action="store_true", help="go on after a patch was resolved by hand")
-    ways.add_argument("--abort", action="store_true", help="forget what was resolved by hand")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -53,6 +65,10 @@ def main(args: argparse.Namespace) -> int:
         "verify": _verify,
         "apply": _apply,
     }
+    if args.what == "step":
+        from harness import walk  # noqa: PLC0415
+
+        return walk.run(args)
     return doing[args.what](args, Deadline.after(LIMIT))
 
 

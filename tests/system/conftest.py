@@ -96,6 +96,15 @@ def tree(tmp_path: Path) -> Path:
     return toy.toy(tmp_path / "tree")
 
 
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two real kernels for toy trees to hand out as theirs (toy.booting): ``isolated`` and ``shared``."""
+    path = tmp_path_factory.mktemp("images")
+    for name in ("isolated", "shared"):
+        (path / name).symlink_to(kernel.resolve(f"debian:{name}", [ARM64], Deadline.after(600))[0].boot)
+    return path
+
+
 @pytest.fixture
 def builder(tmp_path: Path) -> Iterator[Program]:
     """The program with an empty cache, for builds; nothing but what is meant to stay may be left of them."""

@@ -25,8 +25,21 @@ LAYERS = (
     ("console", "protocol", "wire", "channel", "qmp", "qemu", "machine", "accel", "snapshot"),
     ("abi", "calls", "files", "task", "guest", "corefile", "lab"),
     ("checks", "trial"),
-    ("results", "report", "terminal", "compare", "versus", "reply"),
-    ("session", "plugin", "runner", "comparing", "hook", "shell", "doctor", "steps", "verbs", "cli"),
+    ("results", "report", "terminal", "turns", "stepreport", "compare", "versus", "reply"),
+    (
+        "session",
+        "plugin",
+        "runner",
+        "steps",
+        "bisection",
+        "walk",
+        "comparing",
+        "hook",
+        "shell",
+        "doctor",
+        "verbs",
+        "cli",
+    ),
     ("venv", "bootstrap", "command", "__main__"),
 )
 

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A series, step by step: each step built, then each that is not known from before booted and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from harness import (
+    build,
+    cache,
+    kernel,
+    resources,
+    runner,
+    session,
+)
+from harness.apply import Applied, Step
+from harness.arch import Arch
+from harness.build import Built, Order
+from harness.deadline import Deadline
+from harness.errors import HarnessError, HostError, TreeError
+from harness.make import BuildError
+from harness.results import Run
+from harness.session import Request
+from harness.turns import Stage
+
+#: Results of steps that are kept; those used longest ago go first.
+KEPT = 2000
+#: Raised when results of before would be read wrongly.
+FORMAT = 1
+#: Verdicts that another try may not confirm: a busy host, a broken one.
+FLEETING = ("timeout", "error")
+
+
+#: A step's number and its architecture.
+Place = tuple[int, str]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One step on one architecture, once make is through with it."""
+
+    step: Step
+    arch: Arch
+    built: Built | None
+    error: HarnessError | None = None
+    #: It was not in the cache.
+    fresh: bool = False
+
+    @property
+    def place(self) -> Place:
+        """Which one it is."""
+        return self.step.n, self.arch.name
+
+
+def built(
+    applied: Applied, arches: Sequence[Arch], order: Order, deadline: Deadline, say: Callable[[str], None]
+) -> list[Job]:
+    """All steps for all architectures; one that does not build is a job, too. Raises RequestError, HostError."""
+    jobs = []
+    for on in arches:
+        for step in applied.steps:
+            job = _built(step, on, replace(order, say=lambda _: None), deadline)
+            jobs.append(job)
+            last = applied.steps[-1].n
+            name = f"[{step.n}/{last} {on.name}] {step.patch.subject if step.patch else 'the base'}"
+            if job.error:
+                say(f"{name}: does not build: {(job.error.cause or job.error.what).splitlines()[0]}")
+            elif job.built:
+                objects = f"{job.built.objects} object{'s' * (job.built.objects != 1)}"
+                say(f"{name}: {f'built in {job.built.seconds:.0f} s, {objects}' if job.fresh else 'in the cache'}")
+    return jobs
+
+
+def _built(step: Step, on: Arch, order: Order, deadline: Deadline) -> Job:
+    started: list[str] = []
+    try:
+        [made] = build.ordered(step.tree, [on], replace(order, say=started.append), deadline)
+    except (BuildError, TreeError) as error:
+        if isinstance(error, TreeError) and step.n == 0:
+            raise  # what is wrong with the base is wrong with the request
+        return Job(step, on, None, error)
+    return Job(step, on, made, fresh=bool(started))
+
+
+def checked(jobs: Sequence[Job], request: Request, ids: Sequence[str]) -> tuple[dict[Place, Run], set[Place]]:
+    """The results of all jobs that were built, and which of them were known before. Raises RequestError, HostError.
+
+    Kernels that are the same to the bit are checked once.
+    """
+    made = [(job, job.built) for job in jobs if job.built]
+    keys = {job.place: _key(built, job.arch, request, ids) for job, built in made}
+    runs = {key: run for key in dict.fromkeys(keys.values()) if (run := _found(key))}
+    known = {place for place, key in keys.items() if key in runs}
+    todo: dict[str, kernel.Kernel] = {}
+    deadline = Deadline.after(session.FETCH)
+    for job, built in made:
+        if (key := keys[job.place]) not in runs and key not in todo:
+            boots = kernel.from_built(job.step.tree.spec, built, deadline)
+            todo[key] = replace(boots, source=f"step-{job.step.n}")
+    if todo:
+        wanted = replace(request, kernels=[*todo.values()], expect=["isolated"], checks=ids)
+        whole, status = runner.checked(wanted, runner.on_terminal(), each=False)
+        for key, each in todo.items():
+            runs[key] = _part(whole, each.label)
+            verdicts = [result.verdict for result in runs[key].results]
+            if len(verdicts) == len(ids) and not any(verdict in FLEETING for verdict in verdicts):
+                cache.write(_place(key), runs[key].to_json().encode())
+        cache.prune(cache.directory("steps").iterdir(), KEPT)
+        if status == pytest.ExitCode.INTERRUPTED:
+            raise KeyboardInterrupt
+    return {place: runs[key] for place, key in keys.items()}, known
+
+
+def _part(whole: Run, label: str) -> Run:
+    """What a run says of one of its kernels."""
+    return replace(
+        whole,
+        kernels=[facts for facts in whole.kernels if facts.label == label],
+        results=[result for result in whole.results if result.kernel == label],
+    )
+
+
+def _place(key: str) -> Path:
+    return cache.directory("steps") / f"{key}.json"
+
+
+def _found(key: str) -> Run | None:
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        return Run.from_json(_place(key).read_text())
+    return None
+
+
+def _key(made: Built, on: Arch, request: Request, ids: Sequence[str]) -> str:
+    """Names what a kernel's checks see and are: the kernel, its modules, and all that we bring."""
+    modular = made.place.name if (made.place / "lib/modules").is_dir() else ""
+    ways = [request.accel, request.fork, sorted(ids)]
+    data = [FORMAT, _ours(), on.name, made.digest, _digest([made.place / "config"]), modular, ways]
+    return hashlib.sha256(json.dumps(data).encode()).hexdigest()[:32]
+
+
+def _ours() -> str:
+    """The digest of the harness itself: another check may have another verdict."""
+    tops = [Path(__file__).parent, *map(resources.directory, ("initramfs", "kconfigs", "tests/kernel"))]
+    return _digest(path for top in tops for path in sorted(top.rglob("*")) if "__pycache__" not in path.parts)
+
+
+def _digest(paths: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        if path.is_file():
+            digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def stage(job: Job, run: Run | None, *, known: bool) -> Stage:
+    """What came out of a step on an architecture."""
+    if job.built is None:
+        error = job.error or HostError("it was not built")
+        why, log = (error.cause or error.what).splitlines()[0], str(error.log or "")
+        return Stage(job.step.n, job.arch.name, built=False, why=why, log=log, tree=job.step.tree.oid)
+    made = Stage(
+        *(job.step.n, job.arch.name),
+        built=True,
+        image=str(job.built.image),
+        tree=job.step.tree.oid,
+        seconds=job.built.seconds if job.fresh else 0.0,
+        objects=job.built.objects if job.fresh else 0,
+        size=job.built.size,
+        warnings=job.built.warnings,
+        known=known,
+    )
+    if run is None or not run.results:
+        return made
+    [facts] = run.kernels
+    if facts.no_boot:
+        return replace(made, booted=False, why=facts.no_boot, log=run.results[0].console)
+    return replace(
+        made,
+        booted=True if facts.accel else None,
+        troubles=tuple(dict.fromkeys([*facts.boot_troubles, *(line for one in run.results for line in one.troubles)])),
+        verdicts={result.check: result.verdict for result in run.results},
+        reasons={result.check: result.reason for result in run.results if result.verdict != "pass"},
+    )
