@@ -15,12 +15,15 @@ from typing import Any
 from harness import cache
 from harness.errors import EXIT_CHECK_FAILED, EXIT_OK, HarnessError
 
-from . import host
+from . import host, series
 from .benchmarks import ALL, EACH
-from .builds import TREES, Yard, yards
+from .builds import TREES as BUILDS
+from .builds import Yard, yards
 from .figures import CannotError, FailedError, Measured
 from .subject import Target, targets
 
+#: What is measured for a tree.
+TREES = {**BUILDS, "series-apply": series.apply, "series-step": series.step}
 #: What is measured when no kernel is given.
 DEFAULT = "debian:isolated"
 
