@@ -24,19 +24,13 @@ def why(work: Worktree, patch: Patch, said: str, deadline: Deadline) -> list[str
     for change in patch.changes:
         text = work.read(change.old or change.new or "", deadline)
         gone = change.old is not None and text is None
-        lines += misfit.change(change, text, _others(work, deadline) if gone else {})
+        lines += misfit.change(change, text, work.alike(change.old, deadline) if gone and change.old else {})
     if conflicts := [line for line in said.splitlines() if line.startswith("CONFLICT")]:
         return [*lines, *(f"3-way merge: {line}" for line in conflicts)]
     if lacking := _lacking(work, patch.changes, deadline):
         return [*lines, f"no 3-way merge: {lacking}"]
     # What git saw and we did not.
     return lines or [line for line in said.splitlines() if line.startswith(("error:", "fatal:"))]
-
-
-def _others(work: Worktree, deadline: Deadline) -> dict[str, str]:
-    """Every file that is there, with its text."""
-    names = work.git("ls-tree", "-r", "--name-only", "HEAD", deadline=deadline).splitlines()
-    return {name: work.read(name, deadline) or "" for name in map(unquote, names)}
 
 
 def _lacking(work: Worktree, changes: list[Change], deadline: Deadline) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness import cache, process
 from harness.deadline import Deadline
-from harness.errors import HarnessError
+from harness.errors import HarnessError, HostError
 
 #: What is said to every git of ours, in place of the user's and the system's configuration (git-config(1)).
 #: Nothing is collected, for nothing is referred to; a monitor of the user's is a program that we do not start.
@@ -136,7 +136,7 @@ class Repository:
         return run(words, deadline, environment(**variables), work, given)
 
     def bring(self, oids: Iterable[str], deadline: Deadline) -> None:
-        """Have these objects where git sees them when it writes. Raises GitError if one is nowhere, HostError."""
+        """Have these objects where git sees them when it writes. Raises HostError, also if one is nowhere."""
         listed = "".join(f"{oid}\n" for oid in dict.fromkeys(oids)).encode()
         asked = ("cat-file", "--batch-check=%(objectname)")
         seen = self.git(*asked, deadline=deadline, writes=True, given=listed).splitlines()
@@ -144,7 +144,12 @@ class Repository:
             with cache.writing(self.written):
                 (self.written / "pack").mkdir(exist_ok=True)
             words = ("pack-objects", "-q", "--window=0", self.written / "pack/pack")
-            self.git(*words, deadline=deadline, given="".join(f"{oid}\n" for oid in absent).encode())
+            try:
+                self.git(*words, deadline=deadline, given="".join(f"{oid}\n" for oid in absent).encode())
+            except GitError as error:
+                what = "the tree's repository lacks some of its files"
+                hint = "if it is a partial clone, fetch all of it first: git fetch --refetch --no-filter"
+                raise HostError(what, cause=error.cause, hint=hint) from error
 
     def conflict(self, old: str, new: str, deadline: Deadline) -> str:
         """The first line of a merge conflict, with file and number, in what differs in ``new``; empty if none is seen.

@@ -65,9 +65,13 @@ def listed(tree: Tree, names: Sequence[str], deadline: Deadline, *, deep: bool =
     for at in range(0, len(names) or 1, AT_ONCE):
         words = ["--literal-pathspecs", "ls-tree", "--full-tree", *(["-r"] if deep else []), "--", tree.oid]
         for line in tree.repository.git(*words, *names[at : at + AT_ONCE], deadline=deadline).splitlines():
-            facts, _, path = line.partition("\t")
-            mode, _, oid = facts.split()
-            yield Entry(mode, oid, unquote(path))
+            yield _entry(line)
+
+
+def _entry(line: str) -> Entry:
+    facts, _, path = line.partition("\t")
+    mode, _, oid = facts.split()
+    return Entry(mode, oid, unquote(path))
 
 
 def first(series: Series) -> dict[str, str]:
@@ -191,6 +195,12 @@ class Worktree:
         """The text of a file as it was committed; None if there is none. Raises HostError."""
         done = self.tried("cat-file", "blob", f"{commit}:{path}", deadline=deadline)
         return None if done.returncode else done.stdout
+
+    def alike(self, path: str, deadline: Deadline) -> dict[str, str]:
+        """The texts of the files there that ``path``, which is gone, may be now. Raises GitError, HostError."""
+        listing = self.git("ls-tree", "-r", "HEAD", deadline=deadline).splitlines()
+        found = [_entry(line) for line in listing if line.startswith("100")]
+        return {entry.path: (self.top / entry.path).read_text(errors="replace") for entry in _alike(path, found)}
 
     def extracted(self, patch: Patch, place: Path, deadline: Deadline) -> Path:
         """The diff in the mail, as git-am(1) takes it out. Raises GitError, HostError."""

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 from topics import LINES, OTHERS, applied, commit, hows, made, mails, reference, series, topic
-from trees import FILES, ODD, checkout, git, look, own_cache, put, seen, soon, user, write
+from trees import FILES, ODD, checkout, git, look, own_cache, put, soon, user, write
 
 from harness.checkout import checked_out
+from harness.errors import HarnessError, HostError, RequestError
 from harness.series import Series
 
 __all__ = ["own_cache", "user"]  # fixtures
@@ -243,11 +244,15 @@ def test_settings_of_the_users_change_nothing(user: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "ran").exists()
 
 
-def test_nothing_is_fetched_for_a_partial_clone(user: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("lacks", "error"), [("blob:none", HostError), ("tree:0", RequestError)])
+def test_nothing_is_fetched_for_a_partial_clone(user: Path, lacks: str, error: type[HarnessError]) -> None:
     what = series(user, f"{topic(user)}..")
     git(user, "config", "uploadpack.allowFilter", "true")
-    git(tmp_path, "clone", "-q", "--filter=blob:none", "--no-checkout", f"file://{user}", tmp_path / "partial")
-    before = seen(tmp_path / "partial")
-    with pytest.raises(Exception, match="git cat-file failed"):
-        applied(what, f"{tmp_path}/partial@HEAD~3", user)
-    assert seen(tmp_path / "partial") == before
+    partial = user.parent / "partial"
+    git(user.parent, "clone", "-q", f"--filter={lacks}", f"file://{user}", partial)
+    with pytest.raises(error, match=r"the tree's repository lacks some of its files|has no revision") as caught:
+        applied(what, f"{partial}@HEAD~3", partial)
+    if lacks == "blob:none":
+        assert "git fetch --refetch" in caught.value.hint
+    git(partial, "-c", "gc.auto=0", "fetch", "-q", "--refetch", "--no-filter", "--no-auto-maintenance")
+    assert hows(applied(what, f"{partial}@HEAD~3", partial)) == ["as it stands"] * 3
