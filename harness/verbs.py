@@ -98,4 +98,20 @@ def _verify(args: argparse.Namespace, deadline: Deadline) -> int:
 
 
 def _apply(args: argparse.Namespace, deadline: Deadline) -> int:
-    raise NotImplementedError(args, deadline)
+    from harness import apply, process, runner, source  # noqa: PLC0415
+
+    series = source.read(args.series, deadline)
+    if args.abort:
+        count = apply.forget(series, args.tree, deadline)
+        runner.say(f"{series.name}: {'forgotten what was begun by hand' if count else 'nothing was begun by hand'}")
+        return EXIT_OK
+    found = apply.applied(series, args.tree, apply.wish(args), deadline, runner.say)
+    what = "the one patch is" if len(series.patches) == 1 else f"all {len(series.patches)} patches are"
+    runner.say(f"{what} applied, in the cache: tree {found.steps[-1].tree.oid} of {found.base.repository.path}")
+    flags = [flag for flag in ("repair_whitespace", "skip_applied") if getattr(args, flag)]
+    options = [f"--{flag.replace('_', '-')}" for flag in flags]
+    words = ["series", "step", args.series, found.base.spec, *options] if flags else [
+        *("build", found.base.spec, "--series", args.series)
+    ]  # fmt: skip
+    runner.say(f"next: {process.pasteable(['python3', '-m', 'harness', *words])}")
+    return EXIT_OK
