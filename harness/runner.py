@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import arch, debian, kernel, plugin, resources, session
+from harness import arch, kernel, plugin, resources, session
 from harness import report as rendering
 from harness.build import Order
 from harness.cache import writing
@@ -22,7 +22,7 @@ from harness.deadline import Deadline
 from harness.errors import EXIT_CHECK_FAILED, EXIT_HOST, EXIT_OK, HostError, RequestError
 from harness.results import Run
 from harness.session import Request, Session, opened
-from harness.spec import DEBIAN, parse_tree
+from harness.spec import parse_tree
 
 if TYPE_CHECKING:
     from harness.terminal import Screen
@@ -238,11 +238,9 @@ def _status(results: Run, status: int) -> int:
 def build(args: argparse.Namespace) -> int:
     """The kernels of ``args.tree`` for the checks. Returns the exit status. Raises RequestError, BuildError, HostError.
 
-    A tree is always built here, also one with an image in it; debian:VERSION is Debian's source.
+    A tree is always built here, also one with an image in it.
     """
-    spec = args.tree
-    if spec.startswith(DEBIAN) and spec.count(":") == 1:
-        spec += f":{debian.SOURCE}"
+    wanted = parse_tree(args.tree)
     arches = [arch.by_name(name) for name in dict.fromkeys(args.arch)]
     every = session.needs()
     if unknown := set(args.check) - every.keys():
@@ -251,10 +249,10 @@ def build(args: argparse.Namespace) -> int:
     screen = on_terminal()
     watch = screen.building if screen else rendering.tenths(say)
     order = Order(args.profile, needs, args.fragment, say, watch, args.series or "")
-    say(f"looking at {spec}")
+    say(f"looking at {wanted.spec}")
     with screen.waiting("looking at the tree") if screen else nullcontext():
         deadline = Deadline.after(session.FETCH)
-        for each in kernel.from_tree(kernel.source(parse_tree(spec), deadline, order), arches, deadline, order):
+        for each in kernel.from_tree(kernel.source(wanted, deadline, order), arches, deadline, order):
             say(rendering.built(each))
     return EXIT_OK
 

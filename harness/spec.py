@@ -64,8 +64,12 @@ def parse_spec(spec: str) -> Spec:
 
 
 def parse_tree(spec: str) -> TreeSpec:
-    """The tree that ``spec`` asks for, though it may have an image in it. Raises RequestError if there is none."""
+    """The tree that ``spec`` asks for, though it may have an image in it. Raises RequestError if there is none.
+
+    ``debian:VERSION`` is Debian's source.
+    """
     if spec.startswith(DEBIAN):
+        spec += f":{debian.SOURCE}" if spec.count(":") == 1 else ""
         wanted = parse_spec(spec)
         if isinstance(wanted, TreeSpec):
             return wanted

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,20 +99,21 @@ def _verify(args: argparse.Namespace, deadline: Deadline) -> int:
 
 
 def _apply(args: argparse.Namespace, deadline: Deadline) -> int:
-    from harness import apply, process, runner, source  # noqa: PLC0415
+    from harness import apply, process, source  # noqa: PLC0415
 
+    say = partial(print, flush=True)
     series = source.read(args.series, deadline)
     if args.abort:
         count = apply.forget(series, args.tree, deadline)
-        runner.say(f"{series.name}: {'forgotten what was begun by hand' if count else 'nothing was begun by hand'}")
+        say(f"{series.name}: {'forgotten what was begun by hand' if count else 'nothing was begun by hand'}")
         return EXIT_OK
-    found = apply.applied(series, args.tree, apply.wish(args), deadline, runner.say)
+    found = apply.applied(series, args.tree, apply.wish(args), deadline, say)
     what = "the one patch is" if len(series.patches) == 1 else f"all {len(series.patches)} patches are"
-    runner.say(f"{what} applied, in the cache: tree {found.steps[-1].tree.oid} of {found.base.repository.path}")
+    say(f"{what} applied, in the cache: tree {found.steps[-1].tree.oid} of {found.base.repository.path}")
     flags = [flag for flag in ("repair_whitespace", "skip_applied") if getattr(args, flag)]
     options = [f"--{flag.replace('_', '-')}" for flag in flags]
     words = ["series", "step", args.series, found.base.spec, *options] if flags else [
         *("build", found.base.spec, "--series", args.series)
     ]  # fmt: skip
-    runner.say(f"next: {process.pasteable(['python3', '-m', 'harness', *words])}")
+    say(f"next: {process.pasteable(['python3', '-m', 'harness', *words])}")
     return EXIT_OK

@@ -106,6 +106,13 @@ class Program:
             yield running
 
     @contextmanager
+    def applying(self, *words: str | Path, **variables: str) -> Iterator[Running]:
+        """``harness series apply WORDS``, killed when the block is left and it has not ended."""
+        given = ["-u", "-m", "harness", "series", "apply", "--no-install", *words]
+        with self._started(given, variables) as running:
+            yield running
+
+    @contextmanager
     def _started(
         self, words: Sequence[str | Path], variables: Mapping[str, str], stdin: int = subprocess.DEVNULL
     ) -> Iterator[Running]:
