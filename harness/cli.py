@@ -73,8 +73,10 @@ def parser() -> argparse.ArgumentParser:
         "items",
         nargs="+",
         metavar="ITEM",
-        help="a kernel, a tree, or a file of `run --json` (FILE@KERNEL if of several)",
+        help="a kernel, a tree, a patch series, or a file of `run --json` (FILE@KERNEL if of several)",
     )
+    versus.add_argument("--tree", metavar="TREE", help="what each patch series is applied to")
+    verbs.applying(versus)
     versus.add_argument("--all", action="store_true", help="show the checks that are the same, too")
     versus.add_argument("--json", type=Path, metavar="FILE", help="write the comparison as JSON (README.md)")
     versus.add_argument(
@@ -125,9 +127,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def builds(args: argparse.Namespace) -> bool:
     """Whether a kernel will be built from its source: then this host needs more than to run one."""
-    if args.verb in ("build", "test") or getattr(args, "what", "") == "step":
+    if args.verb in ("build", "test") or getattr(args, "what", "") in ("step", "hook"):
         return True
     asked = getattr(args, "kernel", None) or getattr(args, "items", [])
+    if args.verb == "compare" and args.tree:
+        return True
     return any(is_source(spec) for spec in ([asked] if isinstance(asked, str) else asked))
 
 

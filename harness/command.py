@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import gc
 import os
 import signal
@@ -27,6 +28,7 @@ def main(words: list[str]) -> int:
         signal.signal(signal.SIGINT, interrupt)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not under nohup
         signal.signal(signal.SIGHUP, interrupt)
+    args = argparse.Namespace()
     try:
         # Parsed before anything is installed: a wrong word, like --help, costs nothing.
         args = cli.parse(words)
@@ -39,6 +41,8 @@ def main(words: list[str]) -> int:
         print("interrupted", file=sys.stderr)
     except Exception as error:  # noqa: BLE001
         status = report(error, debug="--debug" in words)
+        if answer := getattr(args, "failed", None):  # stdout is read by a program
+            answer(error)
     # What there is now is what was imported. To look through it for garbage would take the interpreter 60 ms.
     gc.freeze()
     # pytest swallows the exception and returns a status of its own; the signal is what the caller has to see.

@@ -58,7 +58,7 @@ class Column:
     letter: str
     item: str
     arch: str
-    #: None where there is no kernel; then ``no_build`` says why, and ``log`` is the file with all of it.
+    #: None where there is no kernel; then ``no_build`` says why, in a line or two, and ``log`` is the file with all.
     facts: KernelFacts | None
     results: tuple[Result, ...] = ()
     no_build: str = ""
@@ -74,7 +74,7 @@ class Column:
     @property
     def fault(self) -> str:
         """Why it came no further; empty if it boots."""
-        return self.no_build or (self.facts.no_boot if self.facts else "")
+        return self.no_build.replace("\n", ": ") or (self.facts.no_boot if self.facts else "")
 
     @property
     def name(self) -> str:

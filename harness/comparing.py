@@ -10,34 +10,30 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from harness import arch, compare, git, reply, runner, session, versus
-from harness.build import default_arch
+from harness import apply, base, columns, compare, git, reply, runner, session, source, versus
 from harness.cache import writing
 from harness.compare import Column, Comparison, Kind
 from harness.deadline import Deadline
 from harness.errors import EXIT_CHECK_FAILED, EXIT_HOST, EXIT_OK, RequestError
-from harness.make import BuildError
-from harness.report import tenths
 from harness.results import Run
-from harness.session import Request
+from harness.series import Series
 from harness.spec import TreeSpec, parse_spec
 
-ITEMS = "an item is a kernel, a tree, or the file of an earlier `run --json`, with @KERNEL if it has several"
-
+ITEMS = "an item is a kernel, a tree, a patch series, or a file of `run --json` (FILE@KERNEL if it has several)"
+WRITES = "`run --json FILE` writes one"
 #: Seconds for a question to git.
 ASKING = 30.0
-WRITES = "`run --json FILE` writes one"
 
 
 @dataclass(frozen=True)
 class Item:
-    """What is compared: ``run`` for results that are there, else a kernel that is still to be checked."""
+    """What is compared, one of these: results, a series, a tree; else it is a kernel's SPEC."""
 
     letter: str
     words: str
     run: Run | None = None
-    #: Whether it has to be built first.
-    tree: bool = False
+    series: Series | None = None
+    tree: TreeSpec | None = None
 
 
 def main(args: argparse.Namespace) -> int:
@@ -45,21 +41,23 @@ def main(args: argparse.Namespace) -> int:
     runner.writable(args.json, args.mail)
     if args.mail and args.mail.exists():
         raise RequestError(f"{args.mail} is there already", hint="name another file for --mail, or remove this one")
-    comparison = of(args, [item(*each, args) for each in _lettered(args.items)])
+    deadline = Deadline.after(session.FETCH)
+    items = [item(*each, args, deadline) for each in lettered(args.items)]
+    comparison = compared(items, args, deadline)
     runner.say("\n" + versus.text(comparison, every=args.all))
     if args.json:
         runner.write(args.json, comparison.to_json())
     if args.mail:
-        _mail(args.mail, comparison)
+        _mail(args.mail, comparison, items[-1].series)
     return EXIT_CHECK_FAILED if comparison.worse else EXIT_HOST if comparison.unknown else EXIT_OK
 
 
-def _mail(path: Path, comparison: Comparison) -> None:
+def _mail(path: Path, comparison: Comparison, series: Series | None) -> None:
     """Write the reply. Raises HostError if that cannot be done."""
     deadline = Deadline.after(ASKING)
     name, address = (git.configured(f"user.{what}", deadline) for what in ("name", "email"))
     who = (name, address) if name and address else reply.NOBODY
-    made = reply.letter(comparison, who, b"", datetime.now().astimezone())
+    made = reply.letter(comparison, who, series.head if series else b"", datetime.now().astimezone())
     with writing(path), path.open("xb") as file:
         file.write(made.data)
     runner.say(f"the mail is in {path}; it is not sent. To send it as it is: git send-email {path}")
@@ -67,29 +65,36 @@ def _mail(path: Path, comparison: Comparison) -> None:
         runner.say("its sender has to be filled in: git config has no user.name or no user.email")
 
 
-def _lettered(words: Sequence[str]) -> list[tuple[str, str]]:
+def lettered(words: Sequence[str]) -> list[tuple[str, str]]:
+    """Each item with its letter. Raises RequestError for one alone, and for one that is there twice."""
     if len(words) < 2:
         raise RequestError(f"{words[0]} alone cannot be compared", hint="give two items or more")
     if len(words) > len(string.ascii_uppercase):
         raise RequestError(f"{len(words)} items are too many to compare", hint="26 are the most")
-    lettered = list(zip(string.ascii_uppercase, words, strict=False))
+    found = list(zip(string.ascii_uppercase, words, strict=False))
     first: dict[object, str] = {}
-    for letter, word in lettered:
+    for letter, word in found:
         path, _, which = word.rpartition("@")
         key = (Path(path or word).expanduser().resolve(), which if path else "")
         if key in first:
             raise RequestError(f"{first[key]} and {letter} are both {word}", hint="give each item once")
         first[key] = letter
-    return lettered
+    return found
 
 
-def item(letter: str, words: str, args: argparse.Namespace) -> Item:
-    """What an item's words mean; a file of results is read. Raises RequestError if they mean nothing."""
+def item(letter: str, words: str, args: argparse.Namespace, deadline: Deadline) -> Item:
+    """What an item's words mean; results and series are read. Raises RequestError if they mean nothing, HostError."""
     path, _, which = words.rpartition("@") if not Path(words).expanduser().exists() else (words, "", "")
     file = Path(path or words).expanduser()
-    if not is_json(file):
-        return Item(letter, words, tree=isinstance(parse_spec(words), TreeSpec))
-    return Item(letter, words, run=picked(read(file), file, which, args))
+    if is_json(file):
+        return Item(letter, words, run=picked(read(file), file, which, args))
+    if source.is_series(words):
+        if not args.tree:
+            hint = "--tree TREE, which is a directory, DIRECTORY@REVISION, a .tar.xz, or debian:VERSION"
+            raise RequestError(f"{words} is a patch series, and there is no tree to apply it to", hint=hint)
+        return Item(letter, words, series=source.read(words, deadline))
+    spec = parse_spec(words)
+    return Item(letter, words, tree=spec if isinstance(spec, TreeSpec) else None)
 
 
 def is_json(path: Path) -> bool:
@@ -138,17 +143,15 @@ def picked(run: Run, path: Path, which: str, args: argparse.Namespace) -> Run:
     return replace(run, kernels=kernels, results=results)
 
 
-def of(args: argparse.Namespace, items: Sequence[Item]) -> Comparison:
+def compared(items: Sequence[Item], args: argparse.Namespace, deadline: Deadline) -> Comparison:
     """The comparison of ``items``, those without results being checked now. Raises RequestError, HostError."""
     evidence = args.evidence or session.new_evidence()
-    columns = []
-    for each in items:
-        columns += known(each, each.run) if each.run else tried(each, args, evidence / each.letter)
-    comparison = compare.compare(columns)
+    found = [column for each in items for column in columns_of(each, args, evidence / each.letter, deadline)]
+    comparison = compare.compare(found)
     if not comparison.pairs:
         raise RequestError(
             "nothing to compare: no two items have a kernel of the same architecture",
-            hint="; ".join(f"{column.letter} has {column.name} for {column.arch}" for column in columns),
+            hint="; ".join(f"{column.letter} has {column.name} for {column.arch}" for column in found),
         )
     for pair in comparison.pairs:
         if min(pair.stages) == 2 and all(change.kind in (Kind.NEW, Kind.GONE) for change in pair.changes):
@@ -159,47 +162,16 @@ def of(args: argparse.Namespace, items: Sequence[Item]) -> Comparison:
     return comparison
 
 
-def known(which: Item, run: Run) -> list[Column]:
-    """The columns of kernels that have results."""
-    return [
-        Column(
-            which.letter, which.words, facts.arch, facts,
-            tuple(one for one in run.results if one.kernel == facts.label),
-            harness=run.harness,
-            qemu=run.qemu,
-        )
-        for facts in run.kernels
-    ]  # fmt: skip
-
-
-def tried(which: Item, args: argparse.Namespace, evidence: Path) -> list[Column]:
-    """The columns of kernels that are checked now, built before if need be; one that does not build is one, too."""
-    screen = runner.on_terminal()
-    names = list(dict.fromkeys(args.arch))
-    columns = []
-    for some in [[name] for name in names] if which.tree and names else [names]:
-        request = Request(
-            kernels=[which.words],
-            arch=some,
-            profiles=args.profile,
-            fragments=args.fragment,
-            say=runner.say,
-            watch=screen.building if screen else tenths(runner.say),
-            timeout=args.guest_timeout,
-            accel=args.accel,
-            guests=args.guests,
-            evidence=evidence,
-            checks=args.check,
-        )
-        runner.say(f"{which.letter}: getting {which.words}")
-        try:
-            run, status = runner.checked(request, screen)
-        except BuildError as error:
-            name = arch.by_name(some[0]).name if some else default_arch().name
-            columns.append(
-                Column(which.letter, which.words, name, None, no_build=error.brief, log=str(error.log or ""))
-            )
-            continue
-        runner.whole(status)
-        columns += known(which, run)
-    return columns
+def columns_of(which: Item, args: argparse.Namespace, evidence: Path, deadline: Deadline) -> list[Column]:
+    """The columns of one item. Raises RequestError, HostError."""
+    letter, words = which.letter, which.words
+    if which.run:
+        return columns.known(letter, words, which.run)
+    runner.say(f"{letter}: {words}")
+    if which.tree:
+        return columns.built(letter, words, columns.standing(base.seen(which.tree, deadline)), args, evidence)
+    if which.series:
+        done = apply.applied(which.series, args.tree, apply.wish(args), deadline, runner.say)
+        words = f"{which.series.name} on {args.tree}"
+        return columns.built(letter, words, done, args, evidence)
+    return columns.booted(letter, words, args, evidence)

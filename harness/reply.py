@@ -125,7 +125,7 @@ def body(comparison: Comparison, who: tuple[str, str]) -> str:
     arches = dict.fromkeys(column.arch for column in comparison.columns)
     return environment.get_template("reply.txt.j2").render(
         comparison=comparison,
-        harness=listed(column.harness for column in comparison.last) or "(not run)",
+        harness=listed(column.harness for column in comparison.last),
         ways=listed(ways(comparison.last)),
         closing=versus.closing(comparison),
         tables=[lines for arch in arches if (lines := table(comparison, arch))],

@@ -55,6 +55,8 @@ class Series:
     message_id: str = ""
     change_id: str = ""
     base_commit: str = ""
+    #: The header of the mail that speaks for it, as it was sent.
+    head: bytes = b""
     #: When it was sent, in seconds since 1970; 0 where nobody knows.
     sent: int = 0
     #: What its reader should know: "12/23 was resent; the later one counts".

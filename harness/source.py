@@ -10,11 +10,12 @@ import re
 import shutil
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from harness import b4, cache, mail, manifest, page, patchfiles
+from harness import b4, cache, mail, manifest, page, patchfiles, tree
 from harness.deadline import Deadline
 from harness.errors import RequestError
 from harness.git import Checkout, GitError, Repository
@@ -31,6 +32,9 @@ ID = re.compile(r"<?([^<>\s/@]+@[^<>\s/@]+)>?")
 PAGE = "read from the text of a web page, which has no message ids; trailers of the answers are not taken"
 #: Archives for which the user's b4 may know a mirror.
 LORE = ("lore.kernel.org", "patch.msgid.link", "lkml.kernel.org")
+GZIP = b"\x1f\x8b"
+#: Bytes in which a mail or a patch shows that it is one.
+BEGINNING = 1 << 16
 FORMAT = ("format-patch", "--quiet", "--no-signature", "--full-index", "--binary", "--no-numbered")
 
 
@@ -50,11 +54,41 @@ def read(spec: str, deadline: Deadline) -> Series:
         return _fetched(spec, cover, cover, deadline)
     if re.match(r"https?://", spec):
         return _linked(spec, deadline)
-    if ".." in spec and not spec.startswith("<") and "/../" not in f"/{spec}":
+    if _is_range(spec):
         return _range(spec, Path(), spec, deadline)
     if found := ID.fullmatch(spec):
         return _fetched(spec, found[1], found[1], deadline)
     raise RequestError(f"no such patch series: {spec}", hint=f"a series is {KINDS}{', '.join(manifest.names())}")
+
+
+def is_series(spec: str) -> bool:
+    """Whether ``spec`` looks like a patch series, and not like a kernel or a tree; of a file the beginning is read."""
+    for path, which in _splits(spec):
+        if path.is_dir():
+            patches = (path / patchfiles.SERIES).is_file() or any(path.glob("*.patch")) or any(path.glob("*.diff"))
+            return ".." in which or _is_maildir(path) or (patches and not tree.is_tree(path))
+        data = _beginning(path)
+        if path.name == patchfiles.SERIES or data.startswith(b"From ") or mail.looks_like_one(data):
+            return True
+        return b"\0" not in data and (mail.DIFF.search(data) is not None or bool(page.mails(data)))
+    return spec in manifest.names() or "://" in spec or _is_range(spec) or ID.fullmatch(spec) is not None
+
+
+def _beginning(path: Path) -> bytes:
+    """As much of a file as shows what it is; nothing of what cannot be read."""
+    data = b""
+    if not path.is_file():
+        return data
+    with suppress(OSError, zlib.error):
+        with path.open("rb") as file:
+            data = file.read(BEGINNING)
+        if data[:2] == GZIP:
+            data = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(data, BEGINNING)
+    return data
+
+
+def _is_range(spec: str) -> bool:
+    return ".." in spec and not spec.startswith("<") and "/../" not in f"/{spec}"
 
 
 def _splits(spec: str) -> list[tuple[Path, str]]:
@@ -105,7 +139,7 @@ def _path(spec: str, path: Path, which: str, deadline: Deadline) -> Series:
 
 def _unpacked(path: Path, data: bytes) -> bytes:
     """What is in a file that an archive of mails gave, packed by gzip(1)."""
-    if data[:2] != b"\x1f\x8b":
+    if data[:2] != GZIP:
         return data
     try:
         unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
@@ -187,6 +221,7 @@ def _facts(spec: str, cover: Mail | None, mails: Sequence[Mail], patches: list[P
         message_id=first.sent_id,
         change_id=change,
         base_commit=base if re.fullmatch(r"[0-9a-f]{7,64}", base) else "",
+        head=first.raw.partition(b"\n\n")[0],
         sent=first.sent,
         notes=(f"{needed} other patches have to be applied before it (prerequisite-patch-id)",) if needed else (),
     )

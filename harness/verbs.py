@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from harness import entries
 from harness.deadline import Deadline
 from harness.errors import EXIT_CHECK_FAILED, EXIT_OK, RequestError
 
@@ -51,6 +52,11 @@ def add(verbs: Any, *parents: argparse.ArgumentParser) -> None:  # noqa: ANN401 
     step.add_argument("--bisect", metavar="ID", help="only find the patch that turns this check")
     applying(step)
 
+    hook = whats.add_parser("hook", parents=[*parents], help="for b4.review-series-check-cmd: a mail in, JSON out")
+    hook.add_argument("tree", metavar="TREE", nargs="?", default=".", help=f"{TREE} (default: where it is called)")
+    applying(hook)
+    hook.set_defaults(failed=entries.tell_failure)
+
 
 def applying(parser: argparse.ArgumentParser) -> None:
     """The options of whatever applies a series."""
@@ -66,6 +72,10 @@ def main(args: argparse.Namespace) -> int:
         "verify": _verify,
         "apply": _apply,
     }
+    if args.what == "hook":
+        from harness import hook  # noqa: PLC0415
+
+        return hook.main(args, Deadline.after(LIMIT))
     if args.what == "step":
         from harness import walk  # noqa: PLC0415
 

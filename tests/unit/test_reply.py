@@ -177,9 +177,9 @@ def test_a_kernel_that_dies_has_more_to_say() -> None:
 
 def test_a_kernel_that_does_not_build_has_its_cause() -> None:
     _, body = mail(
-        compare([column("A", RESULT), Column("B", "tree", "arm64", None, no_build="make failed: fs/x.c:1: no")])
+        compare([column("A", RESULT), Column("B", "tree", "arm64", None, no_build="make failed\nfs/x.c:1: no")])
     )
-    assert "B does not build for arm64:\n  make failed: fs/x.c:1: no\n" in body
+    assert "B does not build for arm64:\n  make failed\n  fs/x.c:1: no\n" in body
 
 
 def test_what_got_worse_comes_first_and_no_more_than_can_be_read() -> None:

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What is compared, kernel by kernel: from results that are there, of kernels that boot, of trees that are built."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+from harness import __version__, arch, runner, session, steps
+from harness.apply import Applied, Step
+from harness.build import Order, default_arch
+from harness.compare import Column
+from harness.deadline import Deadline
+from harness.errors import HostError, RequestError
+from harness.report import tenths
+from harness.results import Run
+from harness.series import Series
+from harness.session import Request
+from harness.steps import Job
+from harness.tree import Tree
+
+
+def request(args: argparse.Namespace, evidence: Path, kernels: Sequence[str] = ()) -> Request:
+    """What ``args`` ask for besides: the options of all verbs that check."""
+    return Request(
+        kernels=kernels,
+        arch=args.arch,
+        say=runner.say,
+        timeout=args.guest_timeout,
+        accel=args.accel,
+        guests=args.guests,
+        evidence=evidence,
+        checks=args.check,
+    )
+
+
+def known(letter: str, words: str, run: Run) -> list[Column]:
+    """Those of kernels that have results."""
+    return [
+        Column(
+            letter, words, facts.arch, facts,
+            tuple(one for one in run.results if one.kernel == facts.label),
+            harness=run.harness,
+            qemu=run.qemu,
+        )
+        for facts in run.kernels
+    ]  # fmt: skip
+
+
+def booted(letter: str, spec: str, args: argparse.Namespace, evidence: Path) -> list[Column]:
+    """Those of a SPEC that is no tree, checked now. Raises RequestError, HostError."""
+    run, status = runner.checked(request(args, evidence, [spec]), runner.on_terminal())
+    runner.whole(status)
+    return known(letter, spec, run)
+
+
+def standing(tree: Tree) -> Applied:
+    """A tree as it stands: a series of no patches."""
+    return Applied(Series(tree.spec, "", 1, ()), tree, "as it stands", (Step(0, None, tree, ""),), ())
+
+
+def built(letter: str, words: str, done: Applied, args: argparse.Namespace, evidence: Path) -> list[Column]:
+    """Those of the last step of ``done``; what is known of the same kernel is not done again.
+
+    One that does not build has its column. Raises RequestError, HostError.
+    """
+    every = session.needs()
+    ids = args.check or [*every]
+    if unknown := {*ids} - every.keys():
+        raise RequestError(f"no check {', '.join(sorted(unknown))}", hint=f"there are: {', '.join(every)}")
+    arches = [arch.by_name(name) for name in dict.fromkeys(args.arch)] or [default_arch()]
+    screen = runner.on_terminal()
+    # For all checks, so that another choice of them needs no other kernel.
+    order = Order(args.profile, every, args.fragment, watch=screen.building if screen else tenths(runner.say))
+    with screen.waiting("building") if screen else nullcontext():
+        jobs = steps.built(
+            replace(done, steps=done.steps[-1:]), arches, order, Deadline.after(session.FETCH), runner.say
+        )
+    runs, _ = steps.checked(jobs, request(args, evidence), ids)
+    return [_of_job(letter, words, job, runs.get(job.place)) for job in jobs]
+
+
+def _of_job(letter: str, words: str, job: Job, run: Run | None) -> Column:
+    if run is None:
+        error = job.error or HostError("it was not built")
+        why = "\n".join(filter(None, (error.what, error.cause)))
+        return Column(letter, words, job.arch.name, None, no_build=why, log=str(error.log or ""), harness=__version__)
+    [column] = known(letter, words, run)
+    assert column.facts is not None
+    name = f"{job.step.tree.release}-{job.step.tree.short}"
+    return replace(column, facts=replace(column.facts, name=name, spec=words))
