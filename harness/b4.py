@@ -48,7 +48,7 @@ def am(thread: Iterable[Mail], revision: int, where: str, deadline: Deadline) ->
             words.append("--allow-unicode-control-chars")
             done = _run(words, scratch, deadline, git.environment())
     if done.returncode:
-        raise RequestError(f"b4 cannot make a series of {where}", cause=_complaint(done))
+        raise RequestError(f"b4 cannot make a series of {where}", cause=_complaint(done), hint=mail.THREAD)
     # Its own From_ lines are told from others by the field that it writes first.
     mails = [_read(text) for text in re.split(r"^From git@z .*\n(?=Subject: )", done.stdout, flags=re.MULTILINE)[1:]]
     return mails, notes + _notes(done.stderr)

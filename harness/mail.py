@@ -21,6 +21,8 @@ from email.parser import BytesParser, HeaderParser
 from email.utils import mktime_tz, parseaddr, parsedate_tz
 from functools import cached_property
 
+#: What to type where a mail is missing.
+THREAD = "`b4 mbox MESSAGE-ID` gets a whole thread as one mailbox"
 #: The line before each mail of an mbox (mbox(5)): somebody, and a time as asctime(3) writes it.
 FROM = re.compile(rb"From [^\n]*\d\d:\d\d[^\n]*\d{4}[^\n]*\n(?=[!-9;-~]+:)")
 FIELD = re.compile(rb"[!-9;-~]+:[ \t\r\n]")

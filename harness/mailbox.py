@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from harness.errors import RequestError
-from harness.mail import Mail, trailer
+from harness.mail import THREAD, Mail, trailer
 
 #: Series that are named when there are several.
 NAMED = 12
@@ -105,11 +105,17 @@ class Mailbox:
 
     def __init__(self, mails: Iterable[Mail], where: str) -> None:
         self.where = where
-        # What came by several lists is the same mail.
-        self.mails = sorted({mail.id: mail for mail in reversed(list(mails))}.values(), key=lambda mail: mail.sent)
-        self.known = {mail.id: mail for mail in self.mails}
+        self.known: dict[str, Mail] = {}
+        for mail in mails:
+            self.known.setdefault(mail.id, mail)  # what came by several lists is the same mail
+        self.mails = sorted(self.known.values(), key=lambda mail: (mail.sent, mail.id))
         self._answered = {each for mail in self.mails for each in mail.parents}
         parts = [mail for mail in self.mails if mail.is_cover or (mail.is_patch and not self._quotes(mail))]
+        titles: dict[tuple[int, int, int], set[str]] = {}
+        for mail in filter(self._is_loose, parts):
+            titles.setdefault((mail.subject.revision, mail.subject.of, mail.subject.n), set()).add(mail.subject.text)
+        #: Revisions and lengths that several loose series have.
+        self._clashes = {sort[:2] for sort, texts in titles.items() if len(texts) > 1}
         self._sendings = groups(parts, self._threaded)
         sending = {mail: number for number, some in enumerate(self._sendings) for mail in some}
         postings = groups(parts, lambda mail: (("sending", sending[mail]), ("same", mail.subject, mail.address)))
@@ -139,8 +145,13 @@ class Mailbox:
             yield from (("mail", each) for each in near)
         elif mail.parents and not mail.is_cover and mail.parents[0] not in self.known:
             yield ("missing", mail.parents[0], sort)
-        elif not mail.parents and (mail.subject.n or mail.id not in self._answered):
-            yield ("loose", sort)
+        elif self._is_loose(mail):
+            yield ("loose", sort, mail.address if sort in self._clashes else "")
+
+    def _is_loose(self, mail: Mail) -> bool:
+        """Whether it is one of several that were sent together without any threading."""
+        alone = mail.parents or (mail.is_cover and mail.id in self._answered)
+        return mail.subject.of > 1 and not alone
 
     def _related(self, first: Mail) -> Iterator[Hashable]:
         """What two revisions of a series have in common."""
@@ -167,7 +178,8 @@ class Mailbox:
             there = [its for each in there if (its := [post for post in each if f"v{post.revision}" == which])]
             if not there:
                 have = {f"v{posting.revision}" for each in self.series for posting in each}
-                raise RequestError(f"{self.where} has no revision {which}", cause=f"it has {', '.join(sorted(have))}")
+                cause = f"it has {', '.join(sorted(have))}"
+                raise RequestError(f"{self.where} has no revision {which}", cause=cause, hint=THREAD)
         newest = [max(each, key=lambda posting: (posting.revision, posting.sent)) for each in there]
         if len(newest) > 1:
             lines = [f"{self.where}@{posting.first.id} is {posting}" for posting in newest[:NAMED]]
@@ -183,13 +195,13 @@ class Mailbox:
         raise RequestError(
             f"no patch is in {self.where}",
             cause=f"it has {many}{': ' * bool(heads)}{', '.join(heads)}",
-            hint="a whole thread is what `b4 mbox MESSAGE-ID` gets",
+            hint=THREAD,
         )
 
     def _by_id(self, which: str) -> Posting:
         """The posting that has this mail, or one that it answers."""
         if which not in self.known:
-            raise RequestError(f"no mail <{which}> is in {self.where}")
+            raise RequestError(f"no mail <{which}> is in {self.where}", hint=THREAD)
         seen, above = set[str](), [which]
         while above:
             mail = self.known[above.pop(0)]
@@ -197,7 +209,7 @@ class Mailbox:
                 return posting
             seen.add(mail.id)
             above += [each for each in mail.parents if each in self.known and each not in seen]
-        raise RequestError(f"<{which}> of {self.where} is neither a patch nor the answer to one")
+        raise RequestError(f"<{which}> of {self.where} is neither a patch nor the answer to one", hint=THREAD)
 
     def _choice(self, posting: Posting, which: str) -> Choice:
         """With all that b4 needs to know of."""
@@ -222,7 +234,7 @@ class Mailbox:
         answers = [mail for mail in every if len(mail.raw) <= LONGEST_ANSWER]
         if len(answers) < len(every):
             notes.append(f"answers that are too long to look for trailers in: {len(every) - len(answers)}")
-        thread = sorted((*copies, *answers), key=lambda mail: mail.sent)
+        thread = sorted((*copies, *answers), key=lambda mail: (mail.sent, mail.id))
         return Choice(posting, tuple(thread), tuple(revisions), tuple(notes))
 
     def _counting(self, posting: Posting, which: str) -> tuple[dict[Mail, list[Mail]], list[str]]:

@@ -18,6 +18,7 @@ from harness.mail import Mail
 SUFFIXES = (".patch", ".diff")
 #: The name of quilt's list.
 SERIES = "series"
+RIGHTS = "ls -ld shows who may read it"
 #: A comment of it, to the end of the line.
 COMMENT = re.compile(r"(?:^|\s)#.*")
 #: Bytes that a patch, or a mailbox, may have.
@@ -41,7 +42,8 @@ def content(path: Path) -> bytes:
     """What is in a file. Raises RequestError if it cannot be read, is none or is too big."""
     try:
         if not path.is_file():
-            raise RequestError(f"{path} is no file" if path.exists() else f"{path} does not exist")
+            what = f"{path} is no file" if path.exists() else f"{path} does not exist"
+            raise RequestError(what, hint="a series is a mailbox, a patch, or a directory of patches")
         if (size := path.stat().st_size) > MOST:
             raise RequestError(
                 f"{path} is too big: {size >> 20} MB, and more than {MOST >> 20} MB are not read",
@@ -49,7 +51,7 @@ def content(path: Path) -> bytes:
             )
         return path.read_bytes()
     except OSError as error:
-        raise RequestError(f"{path} cannot be read", cause=error.strerror or str(error)) from error
+        raise RequestError(f"{path} cannot be read", cause=error.strerror or str(error), hint=RIGHTS) from error
 
 
 def listed(path: Path) -> list[Path]:
@@ -57,7 +59,7 @@ def listed(path: Path) -> list[Path]:
     try:
         return sorted(path.iterdir())
     except OSError as error:
-        raise RequestError(f"{path} cannot be read", cause=error.strerror or str(error)) from error
+        raise RequestError(f"{path} cannot be read", cause=error.strerror or str(error), hint=RIGHTS) from error
 
 
 def directory(path: Path, which: str = "") -> Files:
@@ -111,7 +113,7 @@ def whole(numbers: list[int], of: int, where: str, other: str = "") -> None:
     twice = sorted({number for number in numbers if numbers.count(number) > 1})
     names = ", ".join(f"{number}/{of}" for number in missing or twice)
     if missing:
-        hint = f"{other} is there as well" if other else "a whole thread is what `b4 mbox MESSAGE-ID` gets"
+        hint = f"{other} is there as well" if other else mail.THREAD
         what = "patches" if len(missing) > 1 else "patch"
         raise RequestError(f"the series in {where} is not complete: {what} {names} missing", hint=hint)
     if twice:

@@ -25,7 +25,7 @@ from harness.patchfiles import Files
 from harness.series import Patch, Series
 
 KINDS = "a mailbox, a directory of patches, PATH@BASE..TOPIC, a message id, a link, or one of: "
-MAILDIR = ("cur", "new", "tmp")
+MAILDIR = frozenset({"cur", "new", "tmp"})
 REVISION = re.compile(r"v\d+")
 #: A message id, as it is typed.
 ID = re.compile(r"<?([^<>\s/@]+@[^<>\s/@]+)>?")
@@ -43,14 +43,20 @@ def read(spec: str, deadline: Deadline) -> Series:
 
     What exists as a path is one, whatever is in its name; behind a path and @ stands what to take of it.
     """
-    for path, which in _splits(spec):
-        if which and ".." in which and path.is_dir() and not _is_maildir(path):
-            return _range(spec, path, which, deadline)
-        return _path(spec, path, which.strip("<>"), deadline)
+    try:
+        for path, which in _splits(spec):
+            if which and ".." in which and path.is_dir() and not _is_maildir(path):
+                return _range(spec, path, which, deadline)
+            return _path(spec, path, which.strip("<>"), deadline)
+    except PermissionError as error:
+        raise RequestError(
+            f"{error.filename} cannot be read", cause=error.strerror or "", hint=patchfiles.RIGHTS
+        ) from error
     if spec in manifest.names():
         cover = manifest.read(spec).cover
         if not cover:
-            raise RequestError(f"the series {spec} was never sent as one: its manifest has no message id")
+            hint = "its commits are in mainline: PATH@BASE..TOPIC of a clone"
+            raise RequestError(f"the manifest of {spec} knows no mail of it", hint=hint)
         return _fetched(spec, cover, cover, deadline)
     if re.match(r"https?://", spec):
         return _linked(spec, deadline)
@@ -101,7 +107,7 @@ def _splits(spec: str) -> list[tuple[Path, str]]:
 
 
 def _is_maildir(path: Path) -> bool:
-    return all((path / name).is_dir() for name in MAILDIR)
+    return {each.name for each in patchfiles.listed(path)} >= MAILDIR
 
 
 def _path(spec: str, path: Path, which: str, deadline: Deadline) -> Series:
@@ -117,7 +123,7 @@ def _path(spec: str, path: Path, which: str, deadline: Deadline) -> Series:
     else:
         data = _unpacked(path, patchfiles.content(path))
         if not data.strip():
-            raise RequestError(f"{path} is empty")
+            raise RequestError(f"{path} is empty", hint=mail.THREAD)
         mails = mail.split(data)
         if not mails and path.name == patchfiles.SERIES:
             return _of_files(spec, patchfiles.quilt(path))
@@ -130,7 +136,7 @@ def _path(spec: str, path: Path, which: str, deadline: Deadline) -> Series:
             raise RequestError(
                 f"{path} is no mailbox, no mail and no patch",
                 cause=f"it begins with {data[:40].decode('utf-8', 'replace')!r}",
-                hint="a mailbox begins with a line `From …`; `b4 mbox MESSAGE-ID` gets a thread as one",
+                hint=f"a mailbox begins with a line `From …`; {mail.THREAD}",
             )
         if not any(each.sent_id for each in mails):
             return _of_files(spec, patchfiles.ordered(mails, name, which))
@@ -173,7 +179,7 @@ def _of_mails(spec: str, choice: Choice, where: str, deadline: Deadline) -> Seri
     of = max([posting.of, *(each.subject.n for each in mails)])
     earlier = [f"v{number}" for number in choice.revisions if number < posting.revision]
     if not mails:
-        raise RequestError(f"b4 finds no patch in {where}")
+        raise RequestError(f"b4 finds no patch in {where}", hint=mail.THREAD)
     numbers = [each.subject.n if each.subject.counted else 1 for each in mails]
     patchfiles.whole(numbers, of, where, f"{where}@{earlier[-1]}" if earlier else "")
     patches = []
@@ -235,7 +241,8 @@ def _range(spec: str, path: Path, words: str, deadline: Deadline) -> Series:
     above = [path.absolute(), *path.absolute().parents]
     checkout = next((found for each in above if (found := Checkout.of(each, deadline))), None)
     if checkout is None:
-        raise RequestError(f"{path.absolute()} is in no git repository, so there is no range {words}")
+        hint = f"of a repository that is elsewhere: PATH@{words}"
+        raise RequestError(f"{path.absolute()} is in no git repository, so there is no range {words}", hint=hint)
     ends = [_commit(checkout, word or "HEAD", deadline) for word in (base, topic)]
     shallow = checkout.git("rev-parse", "--path-format=absolute", "--git-path", "shallow", deadline=deadline)
     with cache.scratch("range") as scratch, cache.writing(scratch):
@@ -249,7 +256,7 @@ def _range(spec: str, path: Path, words: str, deadline: Deadline) -> Series:
         files = [file.read_bytes() for file in sorted((scratch / "patches").iterdir())]
     patches = tuple(each for data in files for each in mail.split(data) if each.is_patch)
     if not patches:
-        raise RequestError(f"the commits of {words} change nothing")
+        raise RequestError(f"the commits of {words} change nothing", hint="a range is BASE..TOPIC, the older end first")
     series = _of_files(spec, Files(patches))
     title = series.patches[0].subject if len(series.patches) == 1 else words
     left = commits - len(series.patches)
@@ -263,7 +270,8 @@ def _commit(checkout: Checkout, word: str, deadline: Deadline) -> str:
         return checkout.git(*words, deadline=deadline).strip()
     except GitError as error:
         where = checkout.top or checkout.directory
-        raise RequestError(f"{where} has no revision {word!r}", cause=error.cause) from error
+        hint = f"git -C {where} log --oneline --all"
+        raise RequestError(f"{where} has no revision {word!r}", cause=error.cause, hint=hint) from error
 
 
 def _linear(ours: Repository, words: str, ends: list[str], deadline: Deadline) -> tuple[str, int]:
@@ -272,7 +280,8 @@ def _linear(ours: Repository, words: str, ends: list[str], deadline: Deadline) -
     try:
         fork = ours.git("merge-base", base, topic, deadline=deadline).split()[0]
     except GitError as error:
-        raise RequestError(f"the ends of {words} have no commit in common") from error
+        hint = "a range is BASE..TOPIC of one history"
+        raise RequestError(f"the ends of {words} have no commit in common", hint=hint) from error
     rows = ours.git("log", "--format=%p\t%h %s", f"{fork}..{topic}", deadline=deadline).splitlines()
     if not rows:
         raise RequestError(f"no commits are in {words}", hint="a range is BASE..TOPIC, the older end first")
