@@ -35,12 +35,14 @@ NOT_THERE = ("error: 404", "No messages found")
 def am(thread: Iterable[Mail], revision: int, where: str, deadline: Deadline) -> tuple[list[Mail], list[str]]:
     """The patches of a revision as git-am(1) takes them, and what their reader should know.
 
-    ``thread``: mails of one series; ``where``: what they are called in messages. Raises RequestError, HostError.
+    ``thread``: mails of one series; ``revision``: 0 if they are all of one; ``where``: what they are called in
+    messages. Raises RequestError, HostError.
     """
     with cache.scratch("b4") as scratch, cache.writing(scratch):
         box = scratch / "thread.mbox"
         box.write_bytes(b"".join(map(_written, thread)))
-        words: list[str | Path] = ["--offline-mode", *_settings(), "am", "-m", box, "-o", "-", "-v", str(revision)]
+        words: list[str | Path] = ["--offline-mode", *_settings(), "am", "-m", box, "-o", "-"]
+        words += ["-v", str(revision)] if revision else []
         done = _run(words, scratch, deadline, git.environment())
         notes = []
         if done.returncode and HIDDEN in done.stderr:
@@ -62,7 +64,7 @@ def _run(words: list[str | Path], scratch: Path, deadline: Deadline, env: Mappin
     """B4 in an empty directory, with a cache in ours; no repository that we happen to be in is looked at."""
     own = cache.directory("b4")
     env = {**env, "XDG_CACHE_HOME": str(own / "cache"), "XDG_DATA_HOME": str(own / "data")}
-    env |= {"GIT_CEILING_DIRECTORIES": str(scratch.parent), "PYTHONWARNINGS": "ignore"}
+    env |= {"GIT_CEILING_DIRECTORIES": str(scratch.parent), "TMPDIR": str(scratch), "PYTHONWARNINGS": "ignore"}
     return process.run([sys.executable, "-m", "b4.command", *words], deadline, cwd=scratch, env=env)
 
 

@@ -103,7 +103,7 @@ class Mail:
     def sent_id(self) -> str:
         """Its message id without <>; empty for what was never sent."""
         found = ID.search(str(self.header.get("Message-Id", "")))
-        return found[1] if found else str(self.header.get("Message-Id", "")).strip()
+        return found[1] if found else ""
 
     @cached_property
     def parents(self) -> tuple[str, ...]:

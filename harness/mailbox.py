@@ -51,7 +51,7 @@ class Posting:
     @property
     def revision(self) -> int:
         """The number after the v."""
-        return self.first.subject.revision
+        return max(mail.subject.revision for mail in self.mails)
 
     @property
     def of(self) -> int:
@@ -76,8 +76,10 @@ class Choice:
     posting: Posting
     #: Its mails, each of them once; those of its other revisions, and the answers to all of them; the oldest first.
     thread: tuple[Mail, ...]
-    #: Those that are there of the series.
-    revisions: tuple[int, ...]
+    #: Which of the revisions in the thread it is, 0 if there is no other.
+    revision: int
+    #: The one before it, if that is in the box: "v1, <message id>".
+    earlier: str
     notes: tuple[str, ...]
 
 
@@ -98,6 +100,11 @@ def groups(mails: Sequence[Mail], keys: Callable[[Mail], Iterable[Hashable]]) ->
     for mail in mails:
         together.setdefault(found(("mail", mail.id)), []).append(mail)
     return [tuple(group) for group in together.values()]
+
+
+def _age(posting: Posting) -> tuple[int, int]:
+    """Which of two postings of a series is the newer one."""
+    return posting.revision, posting.sent
 
 
 class Mailbox:
@@ -137,16 +144,20 @@ class Mailbox:
         if not mail.subject.counted:
             return  # one patch for itself
         sort = (mail.subject.revision, mail.subject.of)
-        above = [self.known[each].subject for each in mail.parents if each in self.known]
-        ids = [each for each in mail.parents if each in self.known]
-        near = [each for each, its in zip(ids, above, strict=True) if its.counted and not its.reply]
-        near = [each for each in near if (self.known[each].subject.revision, self.known[each].subject.of) == sort]
+        near = [each for each in mail.parents if each in self.known and self._leads(self.known[each], mail)]
         if near:
             yield from (("mail", each) for each in near)
-        elif mail.parents and not mail.is_cover and mail.parents[0] not in self.known:
-            yield ("missing", mail.parents[0], sort)
+        elif mail.parents and not mail.is_cover:
+            yield ("under", mail.parents[0], sort)
         elif self._is_loose(mail):
             yield ("loose", sort, mail.address if sort in self._clashes else "")
+
+    def _leads(self, above: Mail, mail: Mail) -> bool:
+        """Whether a mail that another one answers was sent together with it."""
+        one, two = above.subject, mail.subject
+        # Some say the revision in the cover letter only.
+        same = one.revision == two.revision or (above.is_cover and two.revision == 1)
+        return same and one.counted and one.of == two.of and not one.reply
 
     def _is_loose(self, mail: Mail) -> bool:
         """Whether it is one of several that were sent together without any threading."""
@@ -180,7 +191,7 @@ class Mailbox:
                 have = {f"v{posting.revision}" for each in self.series for posting in each}
                 cause = f"it has {', '.join(sorted(have))}"
                 raise RequestError(f"{self.where} has no revision {which}", cause=cause, hint=THREAD)
-        newest = [max(each, key=lambda posting: (posting.revision, posting.sent)) for each in there]
+        newest = [max(each, key=_age) for each in there]
         if len(newest) > 1:
             lines = [f"{self.where}@{posting.first.id} is {posting}" for posting in newest[:NAMED]]
             lines += [f"and {len(newest) - NAMED} more"] if len(newest) > NAMED else []
@@ -222,8 +233,10 @@ class Mailbox:
             )
         series = next(each for each in self.series if posting in each)
         revisions = sorted({each.revision for each in series})
+        # b4 can tell two revisions only if each patch says which it is of.
+        several = len(revisions) > 1 and all(mail.subject.revision == posting.revision for mail in posting.patches)
         for revision in revisions:
-            if revision != posting.revision:
+            if several and revision != posting.revision:
                 other = max((each for each in series if each.revision == revision), key=lambda each: each.sent)
                 others = self._counting(other, "")[0]
                 copies |= {mail: its for mail, its in others.items() if len(mail.raw) <= LONGEST_PATCH}
@@ -235,7 +248,9 @@ class Mailbox:
         if len(answers) < len(every):
             notes.append(f"answers that are too long to look for trailers in: {len(every) - len(answers)}")
         thread = sorted((*copies, *answers), key=lambda mail: (mail.sent, mail.id))
-        return Choice(posting, tuple(thread), tuple(revisions), tuple(notes))
+        earlier = max((each for each in series if each.revision < posting.revision), key=_age, default=None)
+        before = f"v{earlier.revision}, <{earlier.first.id}>" if earlier else ""
+        return Choice(posting, tuple(thread), posting.revision if several else 0, before, tuple(notes))
 
     def _counting(self, posting: Posting, which: str) -> tuple[dict[Mail, list[Mail]], list[str]]:
         """The mails that count, each with the copies of it that do not; and what is to be said of that.

@@ -113,7 +113,7 @@ def whole(numbers: list[int], of: int, where: str, other: str = "") -> None:
     twice = sorted({number for number in numbers if numbers.count(number) > 1})
     names = ", ".join(f"{number}/{of}" for number in missing or twice)
     if missing:
-        hint = f"{other} is there as well" if other else mail.THREAD
+        hint = f"there is {other} as well" if other else mail.THREAD
         what = "patches" if len(missing) > 1 else "patch"
         raise RequestError(f"the series in {where} is not complete: {what} {names} missing", hint=hint)
     if twice:

@@ -44,10 +44,11 @@ def read(spec: str, deadline: Deadline) -> Series:
     What exists as a path is one, whatever is in its name; behind a path and @ stands what to take of it.
     """
     try:
-        for path, which in _splits(spec):
-            if which and ".." in which and path.is_dir() and not _is_maildir(path):
+        for name, which in _splits(spec):
+            path = Path(name).expanduser()
+            if ".." in which and path.is_dir() and not _is_maildir(path):
                 return _range(spec, path, which, deadline)
-            return _path(spec, path, which.strip("<>"), deadline)
+            return _path(spec, name, which.strip("<>"), deadline)
     except PermissionError as error:
         raise RequestError(
             f"{error.filename} cannot be read", cause=error.strerror or "", hint=patchfiles.RIGHTS
@@ -69,7 +70,8 @@ def read(spec: str, deadline: Deadline) -> Series:
 
 def is_series(spec: str) -> bool:
     """Whether ``spec`` looks like a patch series, and not like a kernel or a tree; of a file the beginning is read."""
-    for path, which in _splits(spec):
+    for name, which in _splits(spec):
+        path = Path(name).expanduser()
         if path.is_dir():
             patches = (path / patchfiles.SERIES).is_file() or any(path.glob("*.patch")) or any(path.glob("*.diff"))
             return ".." in which or _is_maildir(path) or (patches and not tree.is_tree(path))
@@ -97,21 +99,19 @@ def _is_range(spec: str) -> bool:
     return ".." in spec and not spec.startswith("<") and "/../" not in f"/{spec}"
 
 
-def _splits(spec: str) -> list[tuple[Path, str]]:
+def _splits(spec: str) -> list[tuple[str, str]]:
     """The path and what stands behind it, at most one; see ``tree.split``."""
     places = [len(spec), *(match.start() for match in re.finditer("@", spec))]
-    for place in places:
-        if spec[:place] and (path := Path(spec[:place]).expanduser()).exists():
-            return [(path, spec[place + 1 :])]
-    return []
+    there = (place for place in places if spec[:place] and Path(spec[:place]).expanduser().exists())
+    return [(spec[:place], spec[place + 1 :]) for place in there][:1]
 
 
 def _is_maildir(path: Path) -> bool:
     return {each.name for each in patchfiles.listed(path)} >= MAILDIR
 
 
-def _path(spec: str, path: Path, which: str, deadline: Deadline) -> Series:
-    name = spec[: len(spec) - len(which) - 1] if which else spec
+def _path(spec: str, name: str, which: str, deadline: Deadline) -> Series:
+    path = Path(name).expanduser()
     if which and not (REVISION.fullmatch(which) or ID.fullmatch(which)):
         raise RequestError(f"{which!r} names nothing in {path}", hint="what stands behind @ is v2, or a message id")
     if path.is_dir() and not _is_maildir(path):
@@ -174,19 +174,18 @@ def _fetched(spec: str, which: str, asked: str, deadline: Deadline) -> Series:
 def _of_mails(spec: str, choice: Choice, where: str, deadline: Deadline) -> Series:
     """What b4 makes of a thread. Raises RequestError if a patch is missing in it, HostError."""
     posting = choice.posting
-    mails, notes = b4.am(choice.thread, posting.revision, where, deadline)
+    mails, notes = b4.am(choice.thread, choice.revision, where, deadline)
     sent = {each.id: each for each in choice.thread}
     of = max([posting.of, *(each.subject.n for each in mails)])
-    earlier = [f"v{number}" for number in choice.revisions if number < posting.revision]
     if not mails:
         raise RequestError(f"b4 finds no patch in {where}", hint=mail.THREAD)
     numbers = [each.subject.n if each.subject.counted else 1 for each in mails]
-    patchfiles.whole(numbers, of, where, f"{where}@{earlier[-1]}" if earlier else "")
+    patchfiles.whole(numbers, of, where, choice.earlier)
     patches = []
     for n, each in zip(numbers, mails, strict=True):
-        original = sent[each.id]
+        original = sent.get(each.id, each)
         patches.append(_patch(_exact(each, original), n, of, original.sent_id))
-    facts = _facts(spec, posting.cover, [sent[each.id] for each in mails], patches)
+    facts = _facts(spec, posting.cover, [sent.get(each.id, each) for each in mails], patches)
     return replace(facts, revision=posting.revision, notes=(*choice.notes, *notes, *facts.notes))
 
 

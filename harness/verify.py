@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness import diff, git, manifest, process
+from harness import damage, diff, git, manifest, process
 from harness.deadline import Deadline
 from harness.errors import HostError
 from harness.manifest import Fact, Manifest
@@ -105,12 +105,12 @@ def _altered(patch: Patch, fact: Fact, patch_id: str) -> list[str]:
         more = ", ".join(sorted(set(patch.files) - set(fact.files)))
         less = ", ".join(sorted(set(fact.files) - set(patch.files)))
         found += [f"it changes {more} too"] * bool(more) + [f"it does not change {less}"] * bool(less)
-    if fact.patch_id and patch_id != fact.patch_id:
-        if diff.patch_id(patch.text) == fact.patch_id:
-            found.append("it lost white space, and nothing else")
-        else:
-            found.append(f"its patch-id is {patch_id or 'none'}, not {fact.patch_id}")
-    return found
+    damages = [each.kind.words for each in damage.found(patch)]
+    if fact.patch_id and fact.patch_id not in (patch_id, diff.patch_id(patch.text)):
+        return [*found, *damages, f"its patch-id is {patch_id or 'none'}, not {fact.patch_id}"]
+    if fact.patch_id and (damages or patch_id != fact.patch_id):
+        damages = [f"{', '.join(damages) or 'its white space is another'}; all else is as it was"]
+    return found + damages
 
 
 def _rising(numbers: Sequence[int]) -> set[int]:

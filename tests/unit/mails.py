@@ -13,8 +13,9 @@ from email.header import Header
 from email.utils import formatdate
 from pathlib import Path
 
-from trees import git
+from trees import git, soon
 
+from harness import source
 from harness.series import Series
 
 ANN = "Ann Author <ann@example.org>"
@@ -183,3 +184,27 @@ def applied(top: Path, base: str, series: Series, where: Path) -> list[str]:
 def commits(top: Path, range_: str) -> list[str]:
     """Tree, author, and message of each commit."""
     return git(top, "log", "--reverse", "--format=%T %an <%ae>%n%B%x00", range_).split("\0\n")
+
+
+def put(path: Path, data: bytes) -> Path:
+    """A file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def read(path: Path | str, which: str = "") -> Series:
+    """The series in a path."""
+    return source.read(f"{path}@{which}" if which else str(path), soon())
+
+
+def same(series: Series, top: Path, where: Path, range_: str = "base..topic") -> None:
+    """Each patch of the series makes the tree, and has the author and the message, of its commit."""
+    assert applied(top, range_.partition("..")[0], series, where) == commits(top, range_)
+    assert [patch.n for patch in series.patches] == list(range(1, len(series.patches) + 1))
+    assert {patch.of for patch in series.patches} == {len(series.patches)}
+
+
+def trees(lines: list[str]) -> list[str]:
+    """The trees of what commits() gives."""
+    return [line.partition(" ")[0] for line in lines]
