@@ -14,6 +14,9 @@ from toy import GIT
 from harness.mutant import Defect
 from harness.tree import Tree
 
+#: The same defects in the same tree are the same mails.
+DATES = dict.fromkeys(("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"), "2026-01-01T00:00:00Z")
+
 
 @dataclass(frozen=True)
 class Planted:
@@ -67,7 +70,7 @@ class Scratch:
         env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         done = subprocess.run(
             ["git", *words], cwd=self.path, check=True, capture_output=True, timeout=600,
-            input=stdin.encode(errors="surrogateescape"), env=env | GIT | {"GIT_INDEX_FILE": str(self.path / "index")},
+            input=stdin.encode(errors="surrogateescape"), env=env | GIT | DATES | {"GIT_INDEX_FILE": "index"},
         )  # fmt: skip
         return done.stdout.decode(errors="surrogateescape")
 

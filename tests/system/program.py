@@ -18,6 +18,8 @@ from typing import Any
 
 #: Seconds after which a program that has not ended is taken for hung. No test is about how long something takes.
 PATIENCE = 180.0
+#: The same where a real kernel is built, a hundred times what those tests are about.
+BUILDING = 6 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -202,3 +204,13 @@ def eventually(condition: Callable[[], bool]) -> bool:
 def results(path: Path) -> dict[str, dict[str, Any]]:
     """The results in a file of ``--json``, by check."""
     return {result["check"]: result for result in json.loads(path.read_text())["results"]}
+
+
+def harness(*words: str | Path, **variables: str) -> Done:
+    """The program, with the user's own cache: a kernel that is there need not be built for each run of the tests."""
+    env = {name: value for name, value in os.environ.items() if name not in ("ARCH", "CROSS_COMPILE", "LLVM")}
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", *words, "--no-install"], capture_output=True, text=True, errors="replace",
+        timeout=BUILDING, check=False, env=env | {"COLUMNS": "200"} | variables,
+    )  # fmt: skip
+    return Done(done.returncode, done.stdout, done.stderr)

@@ -4,13 +4,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from program import results
+from program import harness, results
 
 from harness import kconfig
 from harness.results import Run
@@ -19,29 +16,18 @@ pytestmark = [pytest.mark.boots, pytest.mark.builds]
 
 #: Its Image boots in a third of the time that x86_64 takes.
 TREE = ("debian:isolated:source", "--arch", "arm64")
-#: Seconds after which a build has hung: a hundred times what this test is about.
-PATIENCE = 6 * 3600.0
-
-
-def harness(verb: str, *words: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """The program, with the user's own cache: a kernel that is there need not be built for each run of the tests."""
-    argv = [sys.executable, "-m", "harness", verb, "--no-install", *words]
-    env = {name: value for name, value in os.environ.items() if name not in ("ARCH", "CROSS_COMPILE", "LLVM")}
-    return subprocess.run(
-        argv, capture_output=True, text=True, timeout=PATIENCE, check=False, env=env | variables, errors="replace"
-    )
 
 
 @pytest.fixture(scope="module")
 def image() -> Path:
     done = harness("build", *TREE)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return Path(done.stdout.split("--kernel ")[-1].split()[0])
+    assert done.status == 0, done
+    return Path(done.out.split("--kernel ")[-1].split()[0])
 
 
 def test_every_check_passes_and_none_is_skipped(image: Path, tmp_path: Path) -> None:
     done = harness("run", "--kernel", *TREE, "--json", tmp_path / "json")
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.status == 0, done
     found = results(tmp_path / "json")
     assert len(found) > 30
     assert {name: result["verdict"] for name, result in found.items()} == dict.fromkeys(found, "pass")
@@ -68,7 +54,7 @@ def test_what_cannot_be_configured_is_named_with_what_blocks_it(tmp_path: Path) 
     fragment = tmp_path / "mine.config"
     fragment.write_text("".join(f"{line}\n" for line in reasons))
     done = harness("build", *TREE, "--check", "boot", "--fragment", fragment)
-    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.status == 2, done
     for line, reason in reasons.items():
-        (told,) = (each for each in done.stderr.splitlines() if f"{line} (wanted by {fragment})" in each)
+        (told,) = (each for each in done.err.splitlines() if f"{line} (wanted by {fragment})" in each)
         assert reason in told
