@@ -310,6 +310,6 @@ def new_evidence() -> Path:
     for old in sorted(path for path in runs.iterdir() if path.is_dir())[: -KEPT + 1]:
         shutil.rmtree(old, ignore_errors=True)
     with cache.writing(runs):
-        path = runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
+        path = runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S.%f}-{os.getpid()}"
         path.mkdir()
     return path

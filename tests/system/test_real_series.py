@@ -13,7 +13,7 @@ import pytest
 from defects import Planted, plant
 from program import Done, harness
 
-from harness import kernel, mutant, tree
+from harness import base, mutant, tree
 from harness.deadline import Deadline
 from harness.spec import parse_tree
 
@@ -29,7 +29,7 @@ WARNED = 4
 def planted(where: Path, *names: str) -> tuple[Planted, Planted]:
     """The series with these defects, and the way back."""
     there = {defect.name: defect for name in ("isolated", "broken") for defect in mutant.read(name)}
-    source = kernel.source(parse_tree(TREE), Deadline.after(3600))
+    source = base.seen(parse_tree(TREE), Deadline.after(3600))
     return plant(source, [there[name] for name in names], where)
 
 

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from harness import cache
+from harness import cache, session
 from harness.deadline import Deadline
 from harness.errors import HostError
 
 TOP = Path(__file__).resolve().parents[2]
 HOLDER = """\
 import sys
-from harness import cache
+from harness import cache, session
 from harness.deadline import Deadline
 with {what} as held:
     print(held, flush=True)
@@ -212,3 +212,7 @@ def test_what_was_used_longest_ago_goes(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == [made[0], made[3]]
     cache.prune(tmp_path.iterdir(), 2)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_runs_of_one_process_in_one_second_have_a_directory_each() -> None:
+    assert len({session.new_evidence() for _ in range(3)}) == 3
