@@ -163,7 +163,7 @@ def checked(request: Request, screen: Screen | None, *, each: bool = True) -> tu
         with screen.waiting("getting kernels") if screen else nullcontext():
             session = stack.enter_context(opened(request))
         session.begin()
-        for column in session.columns:
+        for column in session.columns if each else ():
             say(f"  {column.kernel.release} for {column.kernel.arch.name}")
         status = _pytest(session, Reporter(session, screen, each=each))
         return session.finish(), status

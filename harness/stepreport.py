@@ -41,10 +41,10 @@ def _tables(report: Report) -> list[str]:
         out = Table(show_edge=False, pad_edge=False, header_style="bold")
         for name in (f"step, {arch}", "builds", "warnings", "boots", "checks"):
             out.add_column(name, overflow="fold")
-        came = turns.fresh(report.of(arch))
+        changed = turns.warnings(report.of(arch))
         for stage in report.of(arch):
             turned = [turn for turn in every if turn.arch == arch and turn.n == stage.n]
-            cells = [_built(stage), _warnings(stage, came), _booted(stage), _checks(stage, turned)]
+            cells = [_built(stage), _warnings(stage, changed), _booted(stage), _checks(stage, turned)]
             out.add_row(report.name(stage.n), *(Text(cell, style=style) for cell, style in cells))
         console = Console()
         with console.capture() as captured:
@@ -59,13 +59,12 @@ def _built(stage: Stage) -> tuple[str, str]:
     return (f"{stage.seconds:.0f} s" if stage.seconds else "known"), ""
 
 
-def _warnings(stage: Stage, came: dict[int, list[str]]) -> tuple[str, str]:
-    if not stage.built:
-        return "", ""
-    if stage.n == 0:
-        return str(len(stage.warnings)), ""
-    new = len(came.get(stage.n, []))
-    return (f"+{new}", "yellow") if new else ("", "")
+def _warnings(stage: Stage, changed: dict[int, tuple[list[str], list[str]]]) -> tuple[str, str]:
+    if not stage.built or stage.n not in changed:
+        return (str(len(stage.warnings)) if stage.built else ""), ""
+    came, gone = changed[stage.n]
+    words = [f"+{len(came)}"] * bool(came) + [f"-{len(gone)}"] * bool(gone)
+    return " ".join(words), "yellow" if came else ""
 
 
 def _booted(stage: Stage) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 from harness import warned
@@ -109,12 +109,11 @@ def turns(report: Report) -> list[Turn]:
     return sorted(found, key=lambda turn: turn.n)
 
 
-def fresh(stages: Sequence[Stage]) -> dict[int, list[str]]:
-    """The compilers' warnings that came with each step; ``stages`` are of one architecture."""
-    built = [stage for stage in stages if stage.built]
+def warnings(stages: Sequence[Stage]) -> dict[int, tuple[list[str], list[str]]]:
+    """The compilers' warnings that came and went with each step but the base; ``stages`` are of one architecture."""
     return {
-        stage.n: warned.new(before.warnings if before else (), stage.warnings)
-        for before, stage in zip([None, *built], built, strict=False)
+        stage.n: (warned.new(before.warnings, stage.warnings), warned.new(stage.warnings, before.warnings))
+        for before, stage in pairwise(stage for stage in stages if stage.built)
     }
 
 
@@ -136,8 +135,8 @@ def findings(report: Report) -> list[tuple[str, str]]:
     for same in together.values():
         found += _turned(report, same)
     for arch in report.architectures:
-        for n, warnings in fresh(report.of(arch)).items():
-            found += [("warning", f"{report.name(n)} ({arch}): {line}") for line in warnings if n]
+        for n, (came, _) in warnings(report.of(arch)).items():
+            found += [("warning", f"{report.name(n)} ({arch}): {line}") for line in came]
     return found
 
 

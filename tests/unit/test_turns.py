@@ -99,6 +99,7 @@ def test_warnings_are_told_where_they_come() -> None:
     assert turns.findings(told) == [("warning", f"2/3 fs: two (arm64): {two}")]
     assert not turns.bad(turns.findings(told))
     assert "+1" in stepreport.text(told)
+    assert "-2" in stepreport.text(told)
 
 
 def test_architectures_are_told_apart() -> None:
