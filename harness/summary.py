@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from harness import damage, diff
+from harness import damage, diff, paths
 from harness.manifest import Manifest
 from harness.series import Patch, Series
 from harness.verify import Finding
@@ -28,7 +28,7 @@ def shown(series: Series, ids: Sequence[str], known: Manifest | None) -> Iterato
         ("change-id", series.change_id),
         ("base-commit", series.base_commit),
         ("manifest", known.name if known else "none"),
-        *(("note", note) for note in series.notes),
+        *(("note", note) for note in (*series.notes, paths.warning(series))),
     ):
         if value:
             yield f"  {name + ':':<12} {value}"

@@ -77,6 +77,12 @@ def test_applied_and_built(builder: Program, user: Path, series: Path) -> None:
     assert "third" in (kernel / "vmlinux").read_bytes().decode("latin-1")
 
 
+def test_what_is_run_on_the_host_is_shown(builder: Program, series: Path) -> None:
+    done = builder.end(["-m", "harness", "series", "show", "--no-install", series], {})
+    assert done.status == 0, done
+    assert "this series runs code on the host at build time: 2/3 scripts/min-tool-version.sh" in done.out
+
+
 def conflict(user: Path) -> None:
     toy.change(user, "int theirs;")
     commit(user, "theirs")
