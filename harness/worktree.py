@@ -62,10 +62,14 @@ class Entry:
 
 def listed(tree: Tree, names: Sequence[str], deadline: Deadline, *, deep: bool = False) -> Iterator[Entry]:
     """What is at these paths, or, ``deep``, in these directories; none means all. Raises GitError, HostError."""
+    wanted = {*names}
     for at in range(0, len(names) or 1, AT_ONCE):
         words = ["--literal-pathspecs", "ls-tree", "--full-tree", *(["-r"] if deep else []), "--", tree.oid]
         for line in tree.repository.git(*words, *names[at : at + AT_ONCE], deadline=deadline).splitlines():
-            yield _entry(line)
+            entry = _entry(line)
+            # Of a directory, and a file in it, git lists all that is in there.
+            if deep or entry.path in wanted:
+                yield entry
 
 
 def _entry(line: str) -> Entry:

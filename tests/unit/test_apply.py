@@ -199,6 +199,16 @@ def test_a_merge_by_the_blobs_of_the_index_lines(user: Path) -> None:
         applied(what, user.parent / "plain")
 
 
+def test_a_merge_as_the_trees_attributes_want_it(user: Path) -> None:
+    base = commit(user, {"fs/list": LINES, "fs/.gitattributes": "list merge=union\n"})
+    tip = commit(user, {"fs/list": LINES.replace("line_10;", "ours;")})
+    git(user, "reset", "-q", "--hard", base)
+    commit(user, {"fs/list": LINES.replace("line_10;", "theirs;")})
+    what = series(user, f"{base}..{tip}")
+    found = applied(what, f"{user}@HEAD", user)
+    assert [step.tree.oid for step in found.steps[1:]] == reference(user, "HEAD", what)
+
+
 def test_a_merge_with_a_file_that_was_renamed(user: Path) -> None:
     what = series(user, f"{topic(user)}..")
     git(user, "reset", "-q", "--hard", "HEAD~3")

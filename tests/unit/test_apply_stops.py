@@ -1,51 +1,33 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A patch that does not apply: what is told of it, and how people resolve it and go on."""
+"""A patch that does not apply: what is told of it, and of what is there already."""
 
 from __future__ import annotations
 
-import re
-import shlex
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
-from topics import LINES, OTHERS, applied, commit, hows, made, mails, series, topic
-from trees import git, names, own_cache, put, seen, soon, user, write
+from topics import (
+    LINES,
+    OTHERS,
+    applied,
+    commit,
+    conflicting,
+    drifted,
+    hows,
+    made,
+    mails,
+    place,
+    refused,
+    series,
+    topic,
+)
+from trees import git, own_cache, put, user
 
-from harness import apply
-from harness.errors import RequestError
 from harness.series import Series
 
 __all__ = ["own_cache", "user"]  # fixtures
 pytestmark = pytest.mark.usefixtures("own_cache")
-
-
-def refused(what: Series, spec: Path | str, *users: Path, **wish: Any) -> RequestError:  # noqa: ANN401
-    """What is said of a series that cannot be applied; the user's files are as they were."""
-    with pytest.raises(RequestError) as caught:
-        applied(what, spec, *users, **wish)
-    return caught.value
-
-
-def place(error: RequestError) -> Path:
-    """The worktree that the error names."""
-    return Path(shlex.split(re.findall(r"cd (/\S+)", error.hint)[0])[0])
-
-
-def conflicting(top: Path) -> Series:
-    """The topic, on a tree whose lines are others where its first two patches change them; their blobs are known."""
-    what = series(top, f"{topic(top)}..")
-    git(top, "reset", "-q", "--hard", "HEAD~3")
-    commit(top, {"fs/a.c": LINES.replace("line_10;", "theirs;").replace("line_40;", "theirs_40;")})
-    return what
-
-
-def drifted(top: Path) -> Series:
-    """The same for a tree without git: no blob is known."""
-    what = conflicting(top)
-    shutil.copytree(top, top.parent / "plain", ignore=shutil.ignore_patterns(".git"))
-    return what
 
 
 def test_what_is_told_of_a_conflict(user: Path) -> None:
@@ -109,130 +91,6 @@ def test_files_that_are_gone_or_there(user: Path, tmp_path: Path) -> None:
     git(user, "rm", "-q", "fs/a.c")
     git(user, "commit", "-qm", "gone")
     assert "fs/a.c is gone" in refused(gone, f"{user}@HEAD").cause
-
-
-def test_resolved_by_editing(user: Path) -> None:
-    what = conflicting(user)
-    top = place(refused(what, f"{user}@HEAD", user))
-    write(top / "fs/a.c", LINES.replace("line_10;", "both;").replace("line_40;", "theirs_40;"))
-    (top / "fs/a.c.orig").write_text("left by an editor\n")
-    error = refused(what, f"{user}@HEAD", user, go_on=True)
-    assert re.match(r"2/3 two does not apply to .* with the 1 before it$", error.what)
-    assert place(error) == top
-    text = LINES.replace("line_10;", "both;").replace("line_40;", "both_40;")
-    write(top / "fs/a.c", text)
-    said: list[str] = []
-    found = applied(what, f"{user}@HEAD", user, said=said, go_on=True)
-    assert hows(found) == ["by hand", "by hand", "as it stands"]
-    assert said[1:] == ["1/3 one: by hand", "2/3 two: by hand", "3/3 three: as it stands"]
-    assert found.steps[1].tree.read("fs/a.c", soon()) == text.replace("both_40;", "theirs_40;")
-    commit(user, {"fs/a.c": text, "fs/c.c": "int c;\n", "fs/b.c": OTHERS.replace("other_20;", "third;")})
-    assert found.steps[-1].tree.oid == git(user, "rev-parse", "HEAD^{tree}")
-    git(user, "reset", "-q", "--hard", "HEAD~1")
-    assert not top.exists()
-    assert applied(what, f"{user}@HEAD", user).steps == found.steps
-    assert applied(what, f"{user}@HEAD", user, go_on=True).steps == found.steps
-
-
-@pytest.mark.parametrize("way", ["add", "am", "commit", "skip", "remove"])
-def test_resolved_with_git(user: Path, way: str) -> None:
-    what = conflicting(user)
-    top = place(refused(what, f"{user}@HEAD"))
-    text = LINES.replace("line_10;", "both;").replace("line_40;", "line_40;")
-    if way == "skip":
-        git(top, "am", "--skip")
-    elif way == "remove":
-        git(top, "rm", "-q", "-f", "fs/a.c")
-    else:
-        write(top / "fs/a.c", text)
-        write(top / "fs/more.c", "int more;\n")
-        git(top, "add", "fs")
-    if way == "am":
-        git(top, "am", "--continue")
-    elif way == "commit":
-        git(top, "commit", "-qm", "mine")
-    if way in ("skip", "remove"):
-        refused(what, f"{user}@HEAD", user, go_on=True)
-        git(top, "am", "--skip")
-    found = applied(what, f"{user}@HEAD", user, go_on=True)
-    expected = {"skip": ["left out by hand"] * 2, "remove": ["by hand", "left out by hand"]}
-    assert hows(found) == [*expected.get(way, ["by hand", "as it stands"]), "as it stands"]
-    files = git(user, "ls-tree", "-r", "--name-only", "HEAD").splitlines()
-    there = names(found.steps[-1].tree).keys()
-    assert ("fs/a.c" in there) == (way != "remove")
-    assert ("fs/more.c" in there) == (way in ("add", "am", "commit"))
-    assert {*files} - {"fs/a.c"} <= {*there}
-
-
-def test_what_is_not_resolved(user: Path) -> None:
-    what = conflicting(user)
-    top = place(refused(what, f"{user}@HEAD"))
-    error = refused(what, f"{user}@HEAD", user, go_on=True)
-    assert error.what == "1/3 one is not resolved: a conflict is left at fs/a.c:11: <<<<<<< HEAD"
-    git(top, "add", "fs/a.c")
-    assert "a conflict is left at fs/a.c:11" in refused(what, f"{user}@HEAD", go_on=True).what
-    write(top / "fs/a.c", (top / "fs/a.c").read_text().replace("<<<<<<< HEAD\n", ""))
-    assert re.search(r"a conflict is left at fs/a.c:14: >>>>>>> ", refused(what, f"{user}@HEAD", go_on=True).what)
-    write(top / "fs/a.c", (user / "fs/a.c").read_text())
-    assert "nothing is changed" in refused(what, f"{user}@HEAD", go_on=True).what
-    write(top / "fs/a.c", LINES)
-    write(top / "fs/left.c", "int left;\n")
-    assert "fs/left.c is new, and not added" in refused(what, f"{user}@HEAD", go_on=True).what
-    (top / "fs/left.c").unlink()
-    assert hows(applied(what, f"{user}@HEAD", go_on=True)) == ["by hand", "as it stands", "as it stands"]
-
-
-def test_a_file_that_one_side_has_removed(user: Path) -> None:
-    what = series(user, f"{topic(user)}..")
-    git(user, "reset", "-q", "--hard", "HEAD~3")
-    commit(user, {"fs/a.c": None})
-    top = place(refused(what, f"{user}@HEAD"))
-    error = refused(what, f"{user}@HEAD", user, go_on=True)
-    assert "fs/a.c is changed on one side and gone on the other" in error.what
-    git(top, "rm", "-q", "fs/a.c")
-    git(top, "am", "--skip")
-    assert "2/3 two" in refused(what, f"{user}@HEAD", go_on=True).what
-
-
-def test_nothing_to_go_on_with(user: Path) -> None:
-    what = conflicting(user)
-    assert "nothing of toys waits to be gone on with" in refused(what, f"{user}@HEAD", user, go_on=True).what
-    refused(what, f"{user}@HEAD")
-    other = series(user, "HEAD~1..HEAD")
-    assert "nothing of toys waits" in refused(other, f"{user}@HEAD", user, go_on=True).what
-
-
-def test_forgotten(user: Path) -> None:
-    what = conflicting(user)
-    top = place(refused(what, f"{user}@HEAD"))
-    write(top / "fs/a.c", LINES)
-    before = seen(user)
-    assert apply.forget(what, f"{user}@HEAD", soon()) == 1
-    assert seen(user) == before
-    assert not top.exists()
-    assert apply.forget(what, f"{user}@HEAD", soon()) == 0
-    assert place(refused(what, f"{user}@HEAD")) == top
-    assert "<<<<<<< HEAD" in (top / "fs/a.c").read_text()
-
-
-def test_what_was_begun_is_gone_on_with_though_the_tree_has_changed(user: Path, tmp_path: Path) -> None:
-    what, plain = drifted(user), tmp_path / "plain"
-    top = place(refused(what, plain))
-    write(plain / "init/main.c", "int later;\n")
-    write(top / "fs/a.c", LINES.replace("line_40;", "theirs_40;"))
-    write(place(refused(what, plain, plain, go_on=True)) / "fs/a.c", LINES.replace("line_40;", "forty;"))
-    found = applied(what, plain, plain, go_on=True)
-    assert found.steps[-1].tree.read("init/main.c", soon()) == "int main;\n"
-    assert place(refused(what, plain)) != top  # it is another tree now
-
-
-def test_a_worktree_that_somebody_has_removed(user: Path) -> None:
-    what = conflicting(user)
-    top = place(refused(what, f"{user}@HEAD"))
-    shutil.rmtree(top)
-    assert "nothing of toys waits" in refused(what, f"{user}@HEAD", go_on=True).what
-    assert "1/3 one does not apply" in refused(what, f"{user}@HEAD").what
-    assert "<<<<<<< HEAD" in (top / "fs/a.c").read_text()
 
 
 def whole(top: Path) -> Series:

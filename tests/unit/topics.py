@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import email
+import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -12,10 +14,12 @@ from email.header import decode_header, make_header
 from pathlib import Path
 from typing import Any
 
+import pytest
 from trees import git, put, seen, soon
 
 from harness import apply
 from harness.apply import Applied, Wish
+from harness.errors import RequestError
 from harness.series import Patch, Series
 
 
@@ -100,3 +104,30 @@ def reference(top: Path, base: str, what: Series) -> list[str]:
         found.append(git(clone, "rev-parse", "HEAD^{tree}"))
     shutil.rmtree(clone)
     return found
+
+
+def refused(what: Series, spec: Path | str, *users: Path, **wish: Any) -> RequestError:  # noqa: ANN401
+    """What is said of a series that cannot be applied; the user's files are as they were."""
+    with pytest.raises(RequestError) as caught:
+        applied(what, spec, *users, **wish)
+    return caught.value
+
+
+def place(error: RequestError) -> Path:
+    """The worktree that the error names."""
+    return Path(shlex.split(re.findall(r"cd (/\S+)", error.hint)[0])[0])
+
+
+def conflicting(top: Path) -> Series:
+    """The topic, on a tree whose lines are others where its first two patches change them; their blobs are known."""
+    what = series(top, f"{topic(top)}..")
+    git(top, "reset", "-q", "--hard", "HEAD~3")
+    commit(top, {"fs/a.c": LINES.replace("line_10;", "theirs;").replace("line_40;", "theirs_40;")})
+    return what
+
+
+def drifted(top: Path) -> Series:
+    """The same for a tree without git: no blob is known."""
+    what = conflicting(top)
+    shutil.copytree(top, top.parent / "plain", ignore=shutil.ignore_patterns(".git"))
+    return what
