@@ -55,7 +55,7 @@ def test_resolved_with_git(user: Path, tmp_path: Path, way: str) -> None:
         write(top / "fs/more.c", "int more;\n")
         git(top, "add", "fs")
     if way == "am":  # with whatever the user's own git says
-        put(tmp_path / "home", {".gitconfig": "[commit]\ngpgSign = true\n[gpg]\nprogram = false\n"})
+        put(tmp_path / "home", {".gitconfig": "[commit]\ngpgSign = true\n[user]\nuseConfigOnly = true\n"})
         subprocess.run(["git", "am", "--continue"], cwd=top, check=True, capture_output=True)
     elif way == "commit":
         git(top, "commit", "-qm", "mine")

@@ -84,7 +84,7 @@ OTHERS = LINES.replace("line", "other")
 
 def topic(top: Path) -> str:
     """Three commits on a file each, the second of which also makes one; the id of the commit before them."""
-    base = commit(top, {"fs/a.c": LINES, "fs/b.c": OTHERS}, "files")
+    base = commit(top, {"fs/a.c": LINES, "fs/b.c": OTHERS, "fs/idle.c": "int idle;\n"}, "files")
     text = LINES.replace("line_10;", "changed_10;")
     commit(top, {"fs/a.c": text}, "one")
     commit(top, {"fs/a.c": text.replace("line_40;", "x;"), "fs/c.c": "int c;\n"}, "two")
