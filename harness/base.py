@@ -25,7 +25,7 @@ SEARCH = 30.0
 REFS = 3000
 COMMITS = 20000
 #: Seconds before a series was sent in which its base is looked for.
-WINDOW = 400 * 24 * 3600
+WINDOW = 200 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def _searched(series: Series, lying: Tree, checkout: Checkout, deadline: Deadlin
     with suppress(HostError, GitError):  # it took too long, or the history is not all there
         tips = [f"{head or 'HEAD'} HEAD", *refs[:REFS]]
         found = _looked(series, tips, lying.repository, checkout, deadline.within(SEARCH))
-        cache.write(known, json.dumps({key: found}).encode())
+    cache.write(known, json.dumps({key: found}).encode())
     return found
 
 

@@ -122,7 +122,7 @@ BLANKS = "".join(f"\tint line_{number};  \n" for number in range(30))
 #: What patches do besides changing lines: files before, and after each patch.
 KINDS: dict[str, list[Files]] = {
     "removed": [{"fs/a.c": LINES}, {"fs/a.c": None}, {"fs/a.c": "int again;\n"}],
-    "odd": [dict.fromkeys(ODD[:-1], LINES), dict.fromkeys(ODD[:-1], LINES.replace("_7;", "_x;"))],
+    "odd": [dict.fromkeys(ODD, LINES), dict.fromkeys(ODD, LINES.replace("_7;", "_x;"))],
     "crlf": [{"a.c": LINES.replace("\n", "\r\n"), "b.c": LINES},
              {"a.c": LINES.replace("\n", "\r\n").replace("_7;", "_x;"), "b.c": LINES.replace("_7;", "_x;")}],
     "blanks": [{"fs/a.c": BLANKS}, {"fs/a.c": BLANKS.replace("_7;  ", "_x;\t ")}],
