@@ -10,11 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness import base, byhand, cache, damage, paths, records, tree, worktree
+from harness import base, byhand, cache, damage, paths, records, repair, tree, worktree
 from harness.deadline import Deadline
 from harness.errors import HostError, RequestError
 from harness.git import GitError
 from harness.records import BY_HAND, IN_TREE, LEFT_OUT, Done, Record
+from harness.repair import Repaired, Unmendable
 from harness.series import Patch, Series
 from harness.tree import Tree
 from harness.worktree import Worktree
@@ -205,6 +206,10 @@ class _Job:
     def _next(self, n: int) -> list[Done]:
         """Apply patch ``n``; it, and those after it that are in the tree already as it is."""
         patch, head = self.patches[n - 1], self.record.done[-1].commit
+        try:
+            patch, notes = self._mended(patch) if self.record.repair else (patch, [])
+        except Unmendable as error:
+            raise self._in_part(error) from error
         diff = self.work.extracted(patch, self.place, self.deadline)
         checked = self.work.tried("apply", "--check", "--cached", "--verbose", diff, deadline=self.deadline)
         fits = checked.returncode == 0
@@ -212,6 +217,7 @@ class _Job:
             if not self.record.skip:
                 raise self._in_tree(n, there)
             return [Done(head, IN_TREE, []) for _ in range(there)]
+        wrong = [] if fits else repair.differs(patch, self.work.text)
         done = self.work.am(diff, self.deadline)
         if done.returncode == 0:
             made = self.work.head(self.deadline)
@@ -219,8 +225,30 @@ class _Job:
                 if not self.record.skip:
                     raise self._in_tree(n, 1)
                 return [Done(head, IN_TREE, [])]
-            return [Done(made, _offset(checked.stderr) if fits else "3-way merge", [])]
-        raise self._stop(n, checked.stderr, done.stdout + done.stderr)
+            return [Done(made, _offset(checked.stderr) if fits else "3-way merge", notes)]
+        raise damage.refused(wrong) if wrong else self._stop(n, checked.stderr, done.stdout + done.stderr)
+
+    def _mended(self, patch: Patch) -> tuple[Patch, list[str]]:
+        """A patch, mended by the tree if something is wrong with it; and what was wrong, and what was guessed."""
+        wrong = damage.found(patch) or repair.differs(patch, self.work.text)
+        if not wrong:
+            return patch, []
+        mended = repair.repaired(patch, self.work.text)
+        return mended.patch, [*(f"mended: {each.kind.words}" for each in wrong), *_told(mended)]
+
+    def _in_part(self, error: Unmendable) -> RequestError:
+        """Apply what of a patch could be mended, and leave the rest beside the files, for somebody's hand."""
+        rest = error.rest.patch
+        self.say("\n  ".join([f"{rest}: mended in part", *_told(error.rest)]))
+        if any(change.hunks for change in rest.changes):
+            mended = self.work.extracted(rest, self.place, self.deadline)
+            self.work.git("apply", "--index", "--whitespace=nowarn", mended, deadline=self.deadline)
+        for file, text in error.left.items():
+            self.work.reject(file, text)
+        hint = byhand.left(self.work, self.series.spec, self.spec)
+        self.record.stopped = [error.what, error.cause, hint]
+        self.record.write()
+        return RequestError(error.what, cause=error.cause, hint=hint)
 
     def _there(self, n: int) -> int:
         """How many patches, from ``n`` on, are in the tree already."""
@@ -257,6 +285,12 @@ class _Job:
         self.record.stopped = [what, cause, hint]
         self.record.write()
         return RequestError(what, cause=cause, hint=hint)
+
+
+def _told(mended: Repaired) -> list[str]:
+    """What was guessed, and what is proved."""
+    proved = [f"{file}: byte by byte as it was sent, by its index line" for file in mended.proved]
+    return [*(f"guessed: {each}" for each in mended.guesses), *proved]
 
 
 def _offset(said: str) -> str:

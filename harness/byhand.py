@@ -57,6 +57,17 @@ def commands(work: Worktree, series: str, tree: str, *, merged: bool) -> str:
     return INDENT.join([*lines, f"{again} --continue      # or --abort"])
 
 
+def left(work: Worktree, series: str, tree: str) -> str:
+    """What to type where all of a patch is applied but what could not be mended."""
+    again = f"cd - && {PROGRAM} {shlex.quote(series)} {shlex.quote(tree)} --repair-whitespace"
+    lines = [
+        f"cd {shlex.quote(str(work.top))}",
+        "git diff --cached      # what could be mended; the rest is in FILE.rej",
+    ]
+    lines += ["git add FILE…      # once it is as it should be; `git reset --hard` leaves the patch out"]
+    return INDENT.join([*lines, f"{again} --continue      # or --abort"])
+
+
 def resolved(work: Worktree, patch: Patch, head: str, deadline: Deadline) -> str:
     """The commit, upon ``head``, of what people made of a patch; ``head`` itself if they left it out.
 

@@ -20,27 +20,13 @@ from harness.errors import RequestError
 from harness.series import Patch
 
 ENTITY = re.compile(r"&(lt|gt|amp|quot|apos|nbsp|#0*3[49]|#x2[27]);")
-PLAIN = {
-    "lt": "<",
-    "gt": ">",
-    "amp": "&",
-    "quot": '"',
-    "apos": "'",
-    "nbsp": " ",
-    "34": '"',
-    "39": "'",
-    "x22": '"',
-    "x27": "'",
-}
 #: Where a mail that was escaped shows it: its trailers, and what every C file is full of.
 ESCAPED = re.compile(r"^[\w-]+-by: .*&lt;\S+@\S+&gt;\s*$", re.MULTILINE)
 SIGNED = re.compile(r"^[\w-]+-by: .*<\S+@\S+>\s*$", re.MULTILINE)
 FLOWED = re.compile(r"\A(?:[^\n]+\n)*?Content-Type:(?:[^\n]|\n[ \t])*format=\"?flowed", re.IGNORECASE)
 C = (".c", ".h", ".cc", ".cpp", ".hpp")
-#: A "diff --git" that is broken between its two names; git wants both.
-HEADER = re.compile(
-    r"^(diff --git \S+) ?\n(?!index |old |new |deleted |similarity |dissimilarity |rename |copy |--- )(\S+)$", re.M
-)
+#: The names of a file, which may be broken apart; git wants them on their lines.
+NAMES = re.compile(r"^(?:diff --git(?: | ?\n)a/\S+(?: | ?\n)b/\S+|(?:---|\+\+\+) ?\n[ab]/\S+)$", re.MULTILINE)
 #: A line that opens a block, and those that may follow it without being further in.
 OPENS = re.compile(r"(?:\)|\belse|\bdo|=|^) ?\{$")
 SAME = re.compile(r"[}#/*]|case\b|default\b|\w+:|extern\b|namespace\b")
@@ -73,6 +59,10 @@ class Kind(Enum):
         return self.value[1]
 
 
+#: What shows against a tree only; it may be the tree that was changed.
+AGAINST = (Kind.TABS, Kind.SPACE)
+
+
 @dataclass(frozen=True)
 class Damage:
     """Something that is wrong with a patch, with the first place where it is seen."""
@@ -101,12 +91,11 @@ def found(patch: Patch) -> list[Damage]:
     if any(place[0] is Kind.WRAPPED for place in places):  # what is left of a broken line may look like another line
         places = [(Kind.WRAPPED if place[0] is Kind.COUNT else place[0], *place[1:]) for place in places]
     first: dict[Kind, Damage] = {}
-    for kind, change, hunk, seen in places:
+    for kind, file, hunk, line, seen in places:
         if known := first.get(kind):
             first[kind] = replace(known, hunks=known.hunks + 1)
         else:
-            number = change.hunks.index(hunk) + 1 if hunk else 0
-            first[kind] = Damage(patch, kind, str(change), number, hunk.at if hunk else change.at, 1, seen)
+            first[kind] = Damage(patch, kind, file, hunk, line, 1, seen)
     return list(first.values())
 
 
@@ -114,7 +103,8 @@ def refused(damages: Sequence[Damage]) -> RequestError:
     """The error that names all that is wrong with the patches of a series, and what to do."""
     patches = list(dict.fromkeys(damage.patch for damage in damages))
     names = ", ".join(f"{patch.n}/{patch.of}" for patch in patches[:20]) + (", …" if len(patches) > 20 else "")
-    what = f"patch {names} is damaged" if len(patches) == 1 else f"{len(patches)} patches are damaged: {names}"
+    is_so = "damaged" if any(damage.kind not in AGAINST for damage in damages) else "spaced otherwise than the tree"
+    what = f"patch {names} is {is_so}" if len(patches) == 1 else f"{len(patches)} patches are {is_so}: {names}"
     anew = f"get the mail anew: b4 am {patches[0].message_id or 'MESSAGE-ID'}"
     hint = f"--repair-whitespace mends it by what the tree has, and says what it had to guess; or {anew}"
     mendable = all(damage.kind.mendable for damage in damages)
@@ -123,45 +113,51 @@ def refused(damages: Sequence[Damage]) -> RequestError:
 
 
 def undone(patch: Patch) -> str:
-    """Its text without what can be undone without a tree: HTML's entities, and the blanks of format=flowed."""
-    text = HEADER.sub(r"\1 \2", patch.text)
+    """Its text without what can be undone without a tree: HTML's entities, and broken names of files."""
+    text = NAMES.sub(lambda names: " ".join(names[0].split()), patch.text)
     if _escaped(patch):
         text = ENTITY.sub(lambda entity: html.unescape(entity[0]).replace("\N{NO-BREAK SPACE}", " "), text)
-    if _stuffed(patch):
-        head, start, rest = text.partition("\ndiff --git ")
-        text = head + start + rest.replace("\n ", "\n")
     return text
 
 
-def _seen(patch: Patch) -> Iterator[tuple[Kind, Change, Hunk | None, str]]:
-    """Every hunk, or header of a file, with something wrong in it, and what was seen there."""
+def _seen(patch: Patch) -> Iterator[tuple[Kind, str, int, int, str]]:
+    """Every hunk with something wrong in it: file, number, line, and what was seen there; also every broken header."""
+    for names in NAMES.finditer(patch.text):
+        if "\n" in names[0]:
+            words = names[0].split()
+            yield Kind.WRAPPED, words[-1].partition("/")[2], 0, patch.text.count("\n", 0, names.start()) + 1, words[-1]
     hunks = list(diff.hunks(patch.changes))
-    for header in HEADER.finditer(patch.text):
-        line = patch.text.count("\n", 0, header.start()) + 1
-        yield from ((Kind.WRAPPED, change, None, repr(header[2])) for change in patch.changes if change.at == line)
-    faulty = [(change, hunk) for change, hunk in hunks if hunk.fault]
-    whole = ((Kind.ESCAPED, _escaped(patch)), (Kind.STUFFED, _stuffed(patch)))
-    for kind, is_so in (*whole, (Kind.COLLAPSED, not faulty and _collapsed(patch))):
-        if is_so:
-            yield from ((kind, *hunk, "") for hunk in hunks)
-    bad = sum(not diff.fits(line) for _, hunk in faulty for line in hunk.lines)
-    kept = sum(line.startswith(" ") for line in _lines(patch))
+    for kind, is_so in ((Kind.ESCAPED, _escaped(patch)), (Kind.STUFFED, _stuffed(patch))):
+        yield from ((kind, *_place(*hunk), "") for hunk in hunks if is_so)
+    if not any(hunk.fault for _, hunk in hunks):
+        yield from ((Kind.COLLAPSED, *_place(*hunk), "") for hunk in hunks if _collapsed(patch))
+    bad = sum(not diff.fits(line) for _, hunk in hunks for line in hunk.lines if hunk.fault)
+    lost = bad > 2 * sum(line.startswith(" ") for line in _lines(patch))
     end = patch.text.rstrip("\n").count("\n") + 1
-    for change, hunk in faulty:
-        lost = [number for number, line in enumerate(hunk.lines) if not diff.fits(line)]
-        if bad > 2 * kept:  # no mailer leaves so many lines of its own
-            yield Kind.BLANK, change, hunk, repr(hunk.lines[lost[0]]) if lost else ""
-        elif lost and all(not number or diff.broken(*hunk.lines[number - 1 : number + 1]) for number in lost):
-            yield Kind.WRAPPED, change, hunk, repr(hunk.lines[lost[0]])
-        elif lost:
-            yield Kind.COUNT, change, hunk, hunk.fault
-        elif (missing := hunk.old_count - len(hunk.old)) != hunk.new_count - len(hunk.new) or missing < 0:
-            cut = hunk.at + len(hunk.lines) >= end
-            yield Kind.CUT if cut else Kind.COUNT, change, hunk, hunk.fault
-        elif hunk.at + len(hunk.lines) >= end:
-            yield Kind.CUT, change, hunk, f"{missing} of its lines are missing"
-        else:
-            yield Kind.DROPPED, change, hunk, f"{missing} of its lines"
+    for change, hunk in hunks:
+        if hunk.fault:
+            kind, seen = _fault(hunk, lost=lost, cut=hunk.at + len(hunk.lines) >= end)
+            yield kind, *_place(change, hunk), seen
+
+
+def _place(change: Change, hunk: Hunk) -> tuple[str, int, int]:
+    return str(change), change.hunks.index(hunk) + 1, hunk.at
+
+
+def _fault(hunk: Hunk, *, lost: bool, cut: bool) -> tuple[Kind, str]:
+    """What is wrong with a hunk that is none; ``lost``: most of the patch's context has no first letter."""
+    odd = [number for number, line in enumerate(hunk.lines) if not diff.fits(line)]
+    if lost:
+        return Kind.BLANK, repr(hunk.lines[odd[0]]) if odd else ""
+    if odd:
+        broken = all(not number or diff.broken(*hunk.lines[number - 1 : number + 1]) for number in odd)
+        return (Kind.WRAPPED, repr(hunk.lines[odd[0]])) if broken else (Kind.COUNT, hunk.fault)
+    missing = hunk.old_count - len(hunk.old), hunk.new_count - len(hunk.new)
+    if cut and max(missing) > 0:
+        return Kind.CUT, f"{max(missing)} of its lines are missing"
+    if missing[0] == missing[1] > 0:
+        return Kind.DROPPED, f"{missing[0]} of its lines"
+    return Kind.COUNT, hunk.fault
 
 
 def _lines(patch: Patch) -> list[str]:

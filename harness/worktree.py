@@ -200,6 +200,20 @@ class Worktree:
         done = self.tried("cat-file", "blob", f"{commit}:{path}", deadline=deadline)
         return None if done.returncode else done.stdout
 
+    def text(self, path: str) -> str | None:
+        """The text of a file as it lies there, what is not UTF-8 by ``surrogateescape``; None if there is none."""
+        file = self.top / path
+        if file.is_symlink() or not file.is_file():
+            return None
+        return file.read_bytes().decode("utf-8", "surrogateescape")
+
+    def reject(self, path: str, text: str) -> None:
+        """Leave a part of a patch beside the file that it is for, as git-apply(1) does. Raises HostError."""
+        file = self.top / f"{path}.rej"
+        with cache.writing(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, errors="surrogateescape")
+
     def alike(self, path: str, deadline: Deadline) -> dict[str, str]:
         """The texts of the files there that ``path``, which is gone, may be now. Raises GitError, HostError."""
         listing = self.git("ls-tree", "-r", "HEAD", deadline=deadline).splitlines()

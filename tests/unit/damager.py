@@ -75,6 +75,11 @@ def wrapped(width: int) -> Damager:
     return lambda mail: lines_of(mail, broken)
 
 
+def named(mail: str) -> str:
+    """Names of files, and only they, broken off their lines: as with very long ones."""
+    return re.sub(r"^(diff --git|---|\+\+\+|diff --git \S+) (?=[ab]/)", r"\1\n", mail, flags=re.MULTILINE)
+
+
 def flowed(mail: str) -> str:
     """As RFC 3676 wants it: a blank more before what begins with one, lines broken behind a blank."""
 

@@ -61,6 +61,7 @@ DAMAGE = [
     (damager.wrapped(66), {Kind.WRAPPED}),
     (damager.wrapped(72), {Kind.WRAPPED}),
     (damager.wrapped(80), {Kind.WRAPPED}),
+    (damager.named, {Kind.WRAPPED}),
     (damager.flowed, {Kind.STUFFED, Kind.WRAPPED}),
     (damager.escaped, {Kind.ESCAPED}),
     (damager.truncated, {Kind.CUT}),
