@@ -48,7 +48,7 @@ class Answer(BaseHTTPRequestHandler):
         if self.command == "GET":
             self.wfile.write(data)
 
-    do_HEAD = do_GET  # noqa: N815
+    do_HEAD = do_CONNECT = do_GET  # noqa: N815
 
     def log_message(self, *_: object) -> None:
         """Nothing."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from archive import Archive, serving
-from mails import BOB, Letter, repository, sending
+from mails import BOB, Letter, mbox, repository, sending
 from trees import git, own_cache, soon
 
 from harness import manifest, source
@@ -59,6 +60,24 @@ def test_a_name_in_patches(archive: Archive, top: Path) -> None:
     archive.have([cover, Letter("1@example.org", letters[1].subject, letters[1].body, parents=(COVER,))])
     series = source.read("kthread-nullfs-v2", soon())
     assert (series.message_id, len(series.patches)) == (COVER, 1)
+
+
+def test_nobody_is_asked_about_mails_that_are_here(
+    archive: Archive, top: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, archive.url)
+    monkeypatch.setenv("no_proxy", "")
+    signed = "DKIM-Signature: v=1; a=rsa-sha256; d=example.org; s=x; h=from; bh=x; b=x"
+    letters = [replace(letter, headers=signed) for letter in sending(top, "topic~4..topic")]
+    box = tmp_path / "box"
+    box.write_bytes(mbox(letters))
+    assert len(source.read(str(box), soon()).patches) == 4
+    assert archive.asked == []
+    # That is how it would be seen.
+    with pytest.raises((HostError, RequestError)):
+        source.read("toy-v1-0@example.org", soon())
+    assert archive.asked
 
 
 def test_what_is_not_there(archive: Archive) -> None:

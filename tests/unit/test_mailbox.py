@@ -96,6 +96,11 @@ def test_what_belongs_together() -> None:
     # Of two series whose cover letters are missing, neither is the other's.
     other = [letter(f"o{n}", f"[PATCH {n}/2] o{n}", ("else",)) for n in (1, 2)]
     assert names(box(*shallow, *other, *deep)) == [["d1"], ["o1"], ["s1"]]
+    # Nor of two without any threading.
+    loose = [letter(f"l{n}", f"[PATCH {n}/2] l{n}") for n in (1, 2)]
+    theirs = [letter(f"t{n}", f"[PATCH {n}/2] t{n}", author=BOB) for n in (1, 2)]
+    assert names(box(*loose, *theirs)) == [["l1"], ["t1"]]
+    assert names(box(loose[0], theirs[1])) == [["l1"]]
     # Revisions: by their titles, their threading, their change-id.
     later = letter("n1", "[PATCH v2 1/1] s", ("s1",))
     assert names(box(*shallow, later)) == [["n1", "s1"]]

@@ -56,6 +56,15 @@ def test_a_thread_becomes_its_commits(top: Path, tmp_path: Path, coding: str, wi
     assert series.notes == ()
 
 
+@pytest.mark.parametrize("coding", ["base64", "quoted-printable"])
+def test_lines_that_end_in_what_is_encoded_as_on_the_wire(top: Path, tmp_path: Path, coding: str) -> None:
+    letters = sending(top, "base..topic", codings=[coding])
+    ended = [replace(letter, body=letter.body.replace(b"\n", b"\r\n")) for letter in letters]
+    series = read(put(tmp_path / "box", mbox(ended)))
+    same(series, top, tmp_path / "am")
+    assert series.change_id == "20261101-toy-series-0123456789ab"
+
+
 def test_the_order_of_the_box_and_the_threading_do_not_matter(top: Path, tmp_path: Path) -> None:
     letters = sending(top, "base..topic", codings=CODINGS, deep=True)
     letters += [letter.answer(REVIEWED) for letter in letters]
@@ -114,6 +123,7 @@ def test_answers_give_their_trailers_and_nothing_else(top: Path, tmp_path: Path)
     assert [TESTED in line for line in lines] == [True] * 7
     assert [number for number, line in enumerate(lines, start=1) if REVIEWED in line] == [1, 5]
     assert "Eve" not in "".join(lines)
+    assert [patch.message_id for patch in series.patches] == [letter.id for letter in letters]
     assert f"added from the answers: {TESTED.strip()} (7 times)" in series.notes
     assert f"added from the answers: {REVIEWED.strip()} (2 times)" in series.notes
     assert any(note.startswith("left out: Acked-by: Eve") and BOB in note for note in series.notes)
