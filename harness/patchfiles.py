@@ -90,10 +90,12 @@ def ordered(mails: Iterable[Mail], where: str, which: str = "") -> Files:
     mails = list(mails)
     have = sorted({each.subject.revision for each in mails if each.is_patch})
     if not have:
-        raise RequestError(f"no patch is in {where}", cause=f"{len(mails)} files or mails, and none changes anything")
+        heads = ", ".join(repr(each.field("Subject")) for each in mails[:3])
+        raise RequestError(f"no patch is in {where}", cause=f"nothing is changed by {heads}", hint=mail.THREAD)
     revision = int(which[1:]) if re.fullmatch(r"v\d+", which) else have[-1]
     if which and (revision not in have or which != f"v{revision}"):
-        raise RequestError(f"{where} has no revision {which}", cause=f"it has {', '.join(f'v{each}' for each in have)}")
+        cause = f"it has {', '.join(f'v{each}' for each in have)}"
+        raise RequestError(f"{where} has no revision {which}", cause=cause, hint=f"{where}@v{have[-1]}")
     some = [each for each in mails if each.subject.revision == revision]
     cover = next((each for each in some if each.is_cover), None)
     patches = [each for each in some if each.is_patch]
@@ -134,14 +136,18 @@ def quilt(series: Path) -> Files:
             raise RequestError(f"{name} is to be applied with {' '.join(options)}", cause=where, hint=hint)
         file = series.parent / name
         if not file.resolve().is_relative_to(series.parent.resolve()):
-            raise RequestError(f"{name} lies outside of {series.parent}", cause=where)
+            raise RequestError(f"{name} lies outside of {series.parent}", cause=where, hint="copy it there")
         if not file.is_file():
-            raise RequestError(f"the patch {name} is missing", cause=f"{where} names it; {file} is no file")
+            cause = f"{where} names it; {file} is no file"
+            raise RequestError(
+                f"the patch {name} is missing", cause=cause, hint="put it there, or take it off the list"
+            )
         files.append(_one(file))
     if not files:
-        raise RequestError(f"no patches are listed in {series}")
+        raise RequestError(f"no patches are listed in {series}", hint="one name a line, see quilt(1)")
     if empty := next((each for each in files if not each.is_patch and not DIFF.search(each.body)), None):
-        raise RequestError(f"there is no patch in {empty.field('Subject')!r}, which {series} lists")
+        what = f"there is no patch in {empty.field('Subject')!r}, which {series} lists"
+        raise RequestError(what, hint="take it off the list (`quilt delete`)")
     return Files(tuple(files))
 
 

@@ -151,9 +151,12 @@ def _unpacked(path: Path, data: bytes) -> bytes:
         unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
         data = unpacker.decompress(data, patchfiles.MOST)
     except zlib.error as error:
-        raise RequestError(f"{path} cannot be unpacked", cause=str(error)) from error
+        raise RequestError(
+            f"{path} cannot be unpacked", cause=str(error), hint="get it again; gzip -t tells"
+        ) from error
     if unpacker.unconsumed_tail:
-        raise RequestError(f"{path} is too big: more than {patchfiles.MOST >> 20} MB are not read")
+        what = f"{path} is too big: more than {patchfiles.MOST >> 20} MB are not read"
+        raise RequestError(what, hint=mail.THREAD)
     return data
 
 

@@ -33,7 +33,8 @@ def patch_ids(patches: Sequence[Patch], deadline: Deadline) -> list[str]:
     text = b"".join(HEADING % patch.n + patch.mail.rstrip(b"\n") + b"\n\n" for patch in patches)
     done = process.run(["git", "patch-id", "--stable"], deadline, env=git.environment(), given=text)
     if done.returncode:
-        raise HostError("git cannot tell the ids of the patches", cause=done.stderr.partition("\n")[0])
+        cause = done.stderr.partition("\n")[0]
+        raise HostError("git cannot tell the ids of the patches", cause=cause, hint="git patch-id --stable <PATCH")
     found = {int(number, 16): each for each, number in map(str.split, done.stdout.splitlines())}
     return [found.get(patch.n, "") for patch in patches]
 

@@ -73,6 +73,7 @@ def test_what_is_missing_extra_or_moved(series: Series, facts: tuple[Fact, ...],
     names = {fact.n: f"{fact.n}/7 {fact.subject}" for fact in facts}
     assert changed("124567") == [f"missing: {names[3]}"]
     assert changed("2134567") == [f"out of order: {names[2]} is 1"]
+    assert changed("1245367") == [f"out of order: {names[3]} is 5"]
     assert changed("7123456") == [f"out of order: {names[7]} is 1"]
     assert changed("4567123") == [f"out of order: {names[n]} is {n + 4}" for n in (1, 2, 3)]
     assert [each.partition(":")[0] for each in changed("7654321")] == ["out of order"] * 6
