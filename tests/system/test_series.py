@@ -66,6 +66,7 @@ def test_what_is_shown(builder: Program, top: Path, tmp_path: Path) -> None:
         f"  base-commit: {git(top, 'rev-parse', 'base')}",
         "  manifest:    none",
         f"  note:        added from the answers: Reviewed-by: {BOB}",
+        "  note:        this series runs code on the host at build time: 4/7 plain.c, 4/7 tools.sh",
     ]
     assert len(rest) == 7
     # git's own word for what it would have made of the commit itself.
