@@ -127,10 +127,9 @@ def _seen(patch: Patch) -> Iterator[tuple[Kind, str, int, int, str]]:
             words = names[0].split()
             yield Kind.WRAPPED, words[-1].partition("/")[2], 0, patch.text.count("\n", 0, names.start()) + 1, words[-1]
     hunks = list(diff.hunks(patch.changes))
-    for kind, is_so in ((Kind.ESCAPED, _escaped(patch)), (Kind.STUFFED, _stuffed(patch))):
-        yield from ((kind, *_place(*hunk), "") for hunk in hunks if is_so)
-    if not any(hunk.fault for _, hunk in hunks):
-        yield from ((Kind.COLLAPSED, *_place(*hunk), "") for hunk in hunks if _collapsed(patch))
+    whole = ((Kind.ESCAPED, _escaped), (Kind.STUFFED, _stuffed), (Kind.COLLAPSED, _collapsed))
+    for kind in [kind for kind, is_so in whole if is_so(patch)]:
+        yield from ((kind, *_place(*hunk), "") for hunk in hunks)
     bad = sum(not diff.fits(line) for _, hunk in hunks for line in hunk.lines if hunk.fault)
     lost = bad > 2 * sum(line.startswith(" ") for line in _lines(patch))
     end = patch.text.rstrip("\n").count("\n") + 1
@@ -183,7 +182,7 @@ def _stuffed(patch: Patch) -> bool:
 def _collapsed(patch: Patch) -> bool:
     """Whether C code has no indentation but single blanks, though there is more than one line that needs some."""
     hunks = [hunk for change, hunk in diff.hunks(patch.changes) if str(change).endswith(C)]
-    if any("\t" in line or "  " in line for hunk in hunks for line in hunk.lines):
+    if any(hunk.fault or any("\t" in line or "  " in line for line in hunk.lines) for hunk in hunks):
         return False
     flat = sum(bool(INSIDE.match(line)) for hunk in hunks for line in hunk.lines)
     for hunk in hunks:

@@ -144,6 +144,8 @@ def _why(hunk: Hunk, file: File) -> str:
         return f"is in the tree already, at line {known.at + 1}"
     if not of:
         return f"has not the {hunk.new_count} lines that it says"
+    if there == of:
+        return f"belongs to line {at + 1}, but some of it is lost: it has not the lines that it says"
     return f"is for another text; nearest is line {at + 1}, where {there} of its {of} lines are"
 
 

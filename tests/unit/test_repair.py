@@ -194,9 +194,11 @@ def test_a_file_that_is_gone_is_named(every: list[Case]) -> None:
 
 
 def test_what_is_cut_off_is_not_made_up(every: list[Case]) -> None:
-    """New lines that are missing are nowhere."""
-    with pytest.raises(Unmendable):
+    """New lines that are missing are nowhere, in a new file as little."""
+    with pytest.raises(Unmendable, match=r"belongs to line 86, but some of it is lost"):
         every[5].mended(damager.truncated)
+    with pytest.raises(Unmendable, match=r"lib/other\.c, hunk 1 .* has not the 16 lines that it says"):
+        every[7].mended(damager.truncated)
 
 
 @pytest.mark.parametrize(
