@@ -87,7 +87,7 @@ def _show(args: argparse.Namespace, deadline: Deadline) -> int:
     from harness import source, summary, verify  # noqa: PLC0415
 
     series = source.read(args.series, deadline)
-    for line in summary.shown(series, verify.patch_ids(series.patches, deadline), verify.known(series)):
+    for line in summary.shown(series, verify.patch_ids(series.patches), verify.known(series)):
         print(line)
     return EXIT_OK
 
@@ -102,7 +102,7 @@ def _verify(args: argparse.Namespace, deadline: Deadline) -> int:
         there = ", ".join(name for name in manifest.names() if manifest.read(name).patches)
         what = f"the manifest {known.name} knows no patches" if known else f"no manifest is of {series.name!r}"
         raise RequestError(what, hint=f"compare it with another one: --against NAME, which is one of {there}")
-    findings = verify.compared(series, known, verify.patch_ids(series.patches, deadline))
+    findings = verify.compared(series, known, verify.patch_ids(series.patches))
     for line in summary.verified(series, known, findings):
         print(line)
     return EXIT_CHECK_FAILED if findings else EXIT_OK

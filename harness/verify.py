@@ -7,14 +7,9 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness import damage, diff, git, manifest, process
-from harness.deadline import Deadline
-from harness.errors import HostError
+from harness import damage, diff, manifest
 from harness.manifest import Fact, Manifest
 from harness.series import Patch, Series
-
-#: The From_ line by which git-patch-id(1) tells which patch an id is of: a number of our own for a commit's.
-HEADING = b"From %040x Mon Sep 17 00:00:00 2001\n"
 
 
 @dataclass(frozen=True)
@@ -28,15 +23,12 @@ class Finding:
         return f"{self.kind}: {self.what}"
 
 
-def patch_ids(patches: Sequence[Patch], deadline: Deadline) -> list[str]:
-    """What ``git patch-id --stable`` says of each; empty for one that changes nothing. Raises HostError."""
-    text = b"".join(HEADING % patch.n + patch.mail.rstrip(b"\n") + b"\n\n" for patch in patches)
-    done = process.run(["git", "patch-id", "--stable"], deadline, env=git.environment(), given=text)
-    if done.returncode:
-        cause = done.stderr.partition("\n")[0]
-        raise HostError("git cannot tell the ids of the patches", cause=cause, hint="git patch-id --stable <PATCH")
-    found = {int(number, 16): each for each, number in map(str.split, done.stdout.splitlines())}
-    return [found.get(patch.n, "") for patch in patches]
+def patch_ids(patches: Sequence[Patch]) -> list[str]:
+    """What ``git patch-id --stable`` says of each; empty for one that changes nothing.
+
+    git itself counts the lines of a hunk, and is mistaken of a mail that lost some blank ones.
+    """
+    return [diff.patch_id(patch.text) for patch in patches]
 
 
 def known(series: Series) -> Manifest | None:
@@ -107,10 +99,10 @@ def _altered(patch: Patch, fact: Fact, patch_id: str) -> list[str]:
         less = ", ".join(sorted(set(fact.files) - set(patch.files)))
         found += [f"it changes {more} too"] * bool(more) + [f"it does not change {less}"] * bool(less)
     damages = [each.kind.words for each in damage.found(patch)]
-    if fact.patch_id and fact.patch_id not in (patch_id, diff.patch_id(patch.text)):
+    if fact.patch_id and fact.patch_id != patch_id:
         return [*found, *damages, f"its patch-id is {patch_id or 'none'}, not {fact.patch_id}"]
-    if fact.patch_id and (damages or patch_id != fact.patch_id):
-        damages = [f"{', '.join(damages) or 'its white space is another'}; all else is as it was"]
+    if fact.patch_id and damages:
+        damages = [f"{', '.join(damages)}; all else is as it was"]
     return found + damages
 
 

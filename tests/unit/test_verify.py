@@ -33,7 +33,7 @@ def series(top: Path, own_cache: Path) -> Series:
 
 @pytest.fixture
 def ids(series: Series) -> list[str]:
-    return patch_ids(series.patches, soon())
+    return patch_ids(series.patches)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_patch_ids_are_those_of_git(top: Path, series: Series, ids: list[str], t
         file.write_bytes(formatted(top, f"topic~{8 - patch.n}..topic~{7 - patch.n}"))
         assert git(top, "-c", f"alias.x=!git patch-id --stable <{file}", "x").partition(" ")[0] == found
     assert len(set(ids)) == 7
-    assert patch_ids([Patch(1, 1, "none", b"Subject: none\n\nnothing\n")], soon()) == [""]
+    assert patch_ids([Patch(1, 1, "none", b"Subject: none\n\nnothing\n")]) == [""]
 
 
 def test_an_intact_series(series: Series, facts: tuple[Fact, ...], ids: list[str]) -> None:
@@ -87,7 +87,7 @@ def test_what_is_altered(series: Series, facts: tuple[Fact, ...], ids: list[str]
         patches = list(series.patches)
         old = patches[n - 1]
         patches[n - 1] = Patch(n, 7, subject or old.subject, change(old.mail))
-        return told(replace(series, patches=tuple(patches)), facts, patch_ids(patches, soon()))
+        return told(replace(series, patches=tuple(patches)), facts, patch_ids(patches))
 
     def damaged(old: bytes, new: bytes) -> Series:
         first, *others = series.patches
