@@ -213,7 +213,7 @@ class _Job:
         diff = self.work.extracted(patch, self.place, self.deadline)
         checked = self.work.tried("apply", "--check", "--cached", "--verbose", diff, deadline=self.deadline)
         fits = checked.returncode == 0
-        if not fits and (there := self._there(n)):
+        if not fits and (there := self._there(n, patch)):
             if not self.record.skip:
                 raise self._in_tree(n, there)
             return [Done(head, IN_TREE, []) for _ in range(there)]
@@ -250,14 +250,13 @@ class _Job:
         self.record.write()
         return RequestError(error.what, cause=error.cause, hint=hint)
 
-    def _there(self, n: int) -> int:
-        """How many patches, from ``n`` on, are in the tree already."""
+    def _there(self, n: int, patch: Patch) -> int:
+        """How many patches, from ``n`` on, are in the tree already; that one as it was mended."""
         last = len(self.patches)
-        ends: list[int] = [last, *range(min(last - 1, n + AHEAD), n - 1, -1)]
-        for end in ends:
-            those = reversed(self.patches[n - 1 : end])
+        for end in [last, *range(min(last - 1, n + AHEAD), n - 1, -1)]:
+            those = reversed([patch, *self.patches[n:end]])
             if self.work.has((self.work.extracted(each, self.place, self.deadline) for each in those), self.deadline):
-                return end - n + 1
+                return int(end) - n + 1
         return 0
 
     def _in_tree(self, n: int, count: int) -> RequestError:
