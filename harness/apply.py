@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness import base, byhand, cache, damage, paths, records, repair, tree, worktree
 from harness.deadline import Deadline
-from harness.errors import HostError, RequestError
+from harness.errors import HostError, RequestError, TreeError
 from harness.git import GitError
 from harness.records import BY_HAND, IN_TREE, LEFT_OUT, Done, Record
 from harness.repair import Repaired, Unmendable
@@ -195,7 +195,7 @@ class _Job:
         n, head = len(self.record.done), self.record.done[-1].commit
         if not self.wish.go_on:
             what, cause, hint = self.record.stopped
-            raise RequestError(what, cause=cause, hint=hint)
+            raise TreeError(what, cause=cause, hint=hint)
         made = byhand.resolved(self.work, self.patches[n - 1], head, self.deadline)
         self.record.done.append(Done(made, BY_HAND if made != head else LEFT_OUT, []))
         self.record.stopped = []
@@ -263,7 +263,7 @@ class _Job:
         what = "all of it" if count == len(self.patches) else f"{self.patches[n - 1]}"
         if 1 < count < len(self.patches):
             what += f", and what follows as far as {self.patches[n + count - 2]},"
-        return RequestError(
+        return TreeError(
             f"{self.series.name}: {what} is already applied in {self.base.spec} ({self.base.short})",
             cause="git can take it off again, which it could not if it were not there",
             hint="leave out what is there: --skip-applied; or apply it to the tree before it: --base REV",
@@ -283,7 +283,7 @@ class _Job:
         hint = byhand.commands(self.work, self.series.spec, self.spec, merged=merged)
         self.record.stopped = [what, cause, hint]
         self.record.write()
-        return RequestError(what, cause=cause, hint=hint)
+        return TreeError(what, cause=cause, hint=hint)
 
 
 def _told(mended: Repaired) -> list[str]:

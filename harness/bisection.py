@@ -32,7 +32,11 @@ def commit(request: Request, check: str) -> int:
             raise RequestError(f"no check {check}", hint=f"there are: {', '.join(session.needs())}")
         if len(request.kernels) != 1 or len(request.arch) > 1:
             raise RequestError("a bisection has one tree, and one architecture", hint="--kernel . --arch x86_64")
-        results, _ = runner.checked(replace(request, checks=[check], trees=True), runner.on_terminal())
+        kernels = request.kernels
+        if request.series:  # which would look for the commit that it was made for
+            kernels = [f"{kernel}@HEAD" for kernel in kernels]
+        wanted = replace(request, kernels=kernels, checks=[check], trees=True)
+        results, _ = runner.checked(wanted, runner.on_terminal())
     except HarnessError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_SKIP if isinstance(error, (BuildError, TreeError, GuestError)) else EXIT_STOP

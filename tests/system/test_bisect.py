@@ -84,6 +84,21 @@ def test_a_commit_that_is_no_kernel_is_skipped(builder: Program, repository: Pat
     assert judged(builder, repository).status == 125
 
 
+def test_a_commit_that_a_series_does_not_fit_is_skipped(builder: Program, repository: Path, tmp_path: Path) -> None:
+    """Some bisect with a patch on top that they need at each commit."""
+    toy.change(repository, "int another;")
+    commit(repository, "needed")
+    toy.git(repository, "format-patch", "--quiet", "-1", f"--output-directory={tmp_path / 'needed'}")
+    toy.git(repository, "checkout", "--quiet", "HEAD~1")
+    done = judged(builder, repository, *WORDS, "--series", str(tmp_path / "needed"))
+    assert done.status == 1, done
+    assert "root fails" in done.text
+    toy.git(repository, "checkout", "--quiet", "HEAD~5")
+    done = judged(builder, repository, *WORDS, "--series", str(tmp_path / "needed"))
+    assert done.status == 125, done
+    assert "does not apply" in done.text
+
+
 def test_a_kernel_that_lacks_what_the_check_needs_is_skipped(builder: Program, repository: Path) -> None:
     kconfig = repository / "Kconfig.wanted"
     kconfig.write_text(kconfig.read_text().replace("config TEST_FIRMWARE\n", "config OTHER_FIRMWARE\n"))
