@@ -87,7 +87,8 @@ def resolve(
     order = order or Order()
     wanted = parse_tree(spec) if trees else parse_spec(spec)
     if order.series and not isinstance(wanted, TreeSpec):
-        raise RequestError(f"{spec} is a kernel, and a series is applied to a tree", hint=TREES)
+        hint = f"Debian's source of it is {spec}:source" if spec.count(":") == 1 else TREES
+        raise RequestError(f"{spec} is a kernel, and a series is applied to a tree", hint=hint)
     if isinstance(wanted, DebianSpec):
         return [from_debian(spec, wanted, each, deadline) for each in arches or ARCHES]
     if isinstance(wanted, TreeSpec):

@@ -159,6 +159,21 @@ def test_bisection_that_cannot_tell(step: Step, base: Path, images: Path, tmp_pa
     assert "boot passes at both ends" in same.text
 
 
+def test_a_tree_is_built_with_a_series(builder: Program, base: Path, images: Path, tmp_path: Path) -> None:
+    series = patches(base, images, tmp_path / "series", SERIES[:2])
+    words = ("--kernel", base, "--arch", "arm64", "--check", "root")
+    assert "root fails" in (plain := builder.run(*words, "--bisect", "root")).text, plain
+    done = builder.run(*words, "--series", series)
+    assert done.status == 0, done
+    assert "2/2 fs: isolate: as it stands" in done.text
+    tested = builder.pytest("-q", f"--kernel={base}", "--arch=arm64", "--check=root", f"--series={series}")
+    assert "1 passed" in tested.out, tested
+    assert len(toy.kernels(builder)) == 2
+    refused = builder.run("--kernel", "debian:7.3", "--series", series)
+    assert refused.status == 2
+    assert "debian:7.3:source" in refused.text
+
+
 def test_bad_words(step: Step, base: Path, images: Path, tmp_path: Path) -> None:
     series = patches(base, images, tmp_path / "series", SERIES[:1])
     for words, said in (
