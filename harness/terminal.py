@@ -19,6 +19,7 @@ class Screen:
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         self.progress = Progress(*columns, TimeElapsedColumn(), console=self.console, transient=True)
         self.task = self.progress.add_task("collecting", total=None)
+        self.status = self.console.status("")
 
     def waiting(self, what: str) -> AbstractContextManager[object]:
         """Show that something goes on while the block lasts."""
@@ -26,7 +27,7 @@ class Screen:
         return self.status
 
     def building(self, far: make.Progress) -> None:
-        """Show in that block how far a build is."""
+        """Show in that block how far a build is; nothing where there is none."""
         self.status.update(f"building: {far}")
 
     def start(self, total: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Container, Mapping, Sequence
+from contextlib import nullcontext
 
 from harness import apply, arch, bisection, build, checks, kconfig, paths, runner, session, source, stepreport, turns
 from harness import report as rendering
@@ -58,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
     done = apply.applied(source.read(args.series, deadline), args.tree, apply.wish(args), deadline, runner.say)
     if args.bisect:
         return bisection.series(done, arches[0], order, request, args.bisect)
-    jobs = built(done, arches, order, deadline, runner.say)
+    with screen.waiting("building") if screen else nullcontext():
+        jobs = built(done, arches, order, deadline, runner.say)
     runs, known = checked(jobs, request, ids)
     told = report(done, jobs, runs, known)
     if args.json is not None:
