@@ -179,7 +179,7 @@ def test_without_a_qemu(reviewed: Callable[..., Review]) -> None:
     assert any("qemu-system" in words for _, words in details(found["applies"]))
 
 
-@pytest.mark.parametrize("tracked", [None, "none", 3, {}, {"thread-blob": "--all"}, {"thread-blob": "0" * 40}])
+@pytest.mark.parametrize("tracked", [None, "none", 3, {}, {"thread-blob": "HEAD:Makefile"}, {"thread-blob": "0" * 40}])
 def test_without_a_thread_it_is_asked_for(reviewed: Callable[..., Review], tracked: object) -> None:
     """By its message id, which nobody knows where there is no network."""
     review = reviewed("isolated", ("fs: one", "isolated", "int one;"))
