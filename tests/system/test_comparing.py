@@ -110,6 +110,12 @@ def test_several_kernels_in_one_file(program: Program) -> None:
     done = program.compare(f"{both}@7.3", x86)
     assert done.status == 0, done
     assert "A has no kernel for x86_64" in done.out
+    mixed, results = program.directory / "mixed.json", [GOOD, replace(GOOD, kernel=new.label, verdict="fail")]
+    mixed.write_text(Run([ARM, new], results).to_json())
+    done = program.compare(f"{mixed}@7.2", f"{mixed}@7.3")
+    assert (done.status, done.out.splitlines()[-1]) == (
+        1, "B breaks 1 of the 1 that A kept, and keeps no more; 1 worse.",
+    )  # fmt: skip
 
 
 def test_its_own_json_is_no_result(program: Program) -> None:
