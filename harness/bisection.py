@@ -16,7 +16,7 @@ from harness.errors import EXIT_CHECK_FAILED, EXIT_OK, EXIT_SKIP, GuestError, Ha
 from harness.make import BuildError
 from harness.results import Run
 from harness.session import Request
-from harness.steps import built, checked
+from harness.steps import built, checked, works
 
 #: From here on git-bisect(1) takes an exit status for "stop": another commit would end so as well.
 EXIT_STOP = 128
@@ -59,11 +59,12 @@ def series(done: Applied, on: Arch, order: Order, request: Request, check: str) 
     """Where one check turns, with as few builds and boots as that takes."""
     deadline = Deadline.after(session.FETCH)
     said: dict[int, bool | None] = {}
+    every, last = works(done), len(done.steps) - 1
 
     def passes(n: int) -> bool | None:
         """Whether it passes at a step; None if that cannot be judged."""
         if n not in said:
-            jobs = built(replace(done, steps=(done.steps[n],)), [on], order, deadline, runner.say)
+            jobs = built([every[n]], [on], order, deadline, runner.say, last=last)
             runs, _ = checked(jobs, request, [check])
             said[n] = next((judged(run)[0] for run in runs.values() if run.results), None)
             words = {True: "passes", False: "fails", None: "cannot be judged"}[said[n]]
@@ -74,7 +75,6 @@ def series(done: Applied, on: Arch, order: Order, request: Request, check: str) 
         patch = done.steps[n].patch
         return f"{patch}" if patch else "the base"
 
-    last = len(done.steps) - 1
     if passes(0) is None or passes(last) is None:
         runner.say(
             f"{check} cannot be judged at {name(0 if passes(0) is None else last)}, so there is nothing to bisect"

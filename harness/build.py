@@ -28,8 +28,9 @@ from harness.tree import Tree
 
 #: Seconds that one build may take: a kernel with all profiles on a slow machine.
 LIMIT = 4 * 3600.0
-#: Kernels and, for each checkout, build directories that are kept; those used longest ago go first.
-KEPT_KERNELS = 48
+#: Kernels and, for each checkout, build directories that are kept; those used longest ago go first. All mutants on
+#: both architectures are some 130 kernels of 12 MB: if one less is kept, none of them is there the next time.
+KEPT_KERNELS = 160
 KEPT_OUTPUTS = 8
 #: Objects for each symbol that is set, before a kernel was built here: measured with 7.3's minimal ones.
 OBJECTS = 1.7

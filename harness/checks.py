@@ -3,20 +3,15 @@
 
 from __future__ import annotations
 
-import ast
-import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from functools import cache
-from pathlib import Path
 
 import pytest
 
-from harness import resources
 from harness.calls import SyscallError
 from harness.channel import TaskGone
-from harness.errors import GuestCrash, GuestError, GuestTimeout, RequestError
+from harness.errors import GuestCrash, GuestError, GuestTimeout
 from harness.vmlinux import MEMBER, SYMBOLS
 
 #: The exceptions by which a check says that the kernel does not keep its promise. A kernel that cannot even be
@@ -118,80 +113,3 @@ def check(
     ``needs`` and ``modules`` are words with blanks between them.
     """
     return pytest.mark.check(Check(name, promise, patch, since, tuple(needs.split()), tuple(modules.split())))
-
-
-@dataclass(frozen=True)
-class Declared:
-    """What a check says that it needs, as it is written in its file; the fields are those of ``Check``."""
-
-    id: str
-    needs: tuple[str, ...]
-    modules: tuple[str, ...]
-    patch: str = ""
-
-
-def declared(paths: Iterable[Path], only: Collection[str] = ()) -> list[Declared]:
-    """The checks in test files, and in those below directories; with ``only``, those of them with such an id.
-
-    Nothing is imported: a kernel is built, and an image packed, before pytest collects. A file that cannot be read
-    is left to pytest. Raises RequestError for a check whose words are computed.
-    """
-    found = [each for path in paths for file in _test_files(path) for each in _declared(file)]
-    return [each for each in found if not only or each.id in only]
-
-
-def _test_files(path: Path) -> Iterator[Path]:
-    if not path.is_dir():
-        yield path
-        return
-    for top, directories, files in os.walk(path):
-        directories[:] = sorted(name for name in directories if not name.startswith("."))  # pytest: norecursedirs
-        yield from (Path(top, name) for name in sorted(files) if name.startswith("test_") and name.endswith(".py"))
-
-
-def _declared(file: Path) -> Iterator[Declared]:
-    try:
-        text = file.read_bytes()
-        tree = ast.parse(text) if b"check(" in text else ast.Module([], [])
-    except (OSError, SyntaxError, ValueError):
-        return
-    for function in ast.walk(tree):
-        for call in function.decorator_list if isinstance(function, ast.FunctionDef) else ():
-            if isinstance(call, ast.Call) and ast.unparse(call.func) in ("check", "checks.check"):
-                given = dict(zip(("name", "promise"), call.args, strict=False))
-                given |= {word.arg or "**": word.value for word in call.keywords}
-                yield Declared(*_literals(given, f"{file}:{call.lineno}"))
-
-
-def _literals(given: dict[str, ast.expr], where: str) -> tuple[str, tuple[str, ...], tuple[str, ...], str]:
-    nothing = ast.Constant("")
-    words = [given.get(name, nothing) for name in ("name", "needs", "modules", "patch", "**")]
-    values = [word.value for word in words if isinstance(word, ast.Constant) and isinstance(word.value, str)]
-    if len(values) < len(words):
-        raise RequestError(
-            f"{where}: what this check is called and needs cannot be read off",
-            cause="it is looked for before the file is imported",
-            hint='write its id, patch, needs and modules as plain strings: @check("id", …, modules="one two")',
-        )
-    return values[0], tuple(values[1].split()), tuple(values[2].split()), values[3]
-
-
-def speaking(subject: str) -> tuple[str, ...]:
-    """The ids of the checks in tests/kernel/ that speak for a patch with this subject, in whatever revision it is sent.
-
-    Those are the ones whose decorator names such a patch, and those that a manifest has for one besides.
-    """
-    return _spoken().get(subject, ())
-
-
-@cache
-def _spoken() -> dict[str, tuple[str, ...]]:
-    """What speaks for the patches of all manifests, by their subjects."""
-    from harness import manifest  # noqa: PLC0415 - reads TOML, and most runs have no series
-
-    ids: dict[str, dict[str, None]] = {}
-    for each in declared([resources.directory("tests/kernel")]):
-        ids.setdefault(manifest.patch(each.patch).subject, {})[each.id] = None
-    for fact in (fact for name in manifest.names() for fact in manifest.read(name).patches):
-        ids.setdefault(fact.subject, {}).update(dict.fromkeys(fact.checks))
-    return {subject: tuple(its) for subject, its in ids.items()}

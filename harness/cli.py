@@ -14,7 +14,7 @@ from harness import __version__, cache, verbs
 from harness.errors import EXIT_BAD_REQUEST, EXIT_HOST, EXIT_OK
 
 #: Verbs that need the packages of pyproject.toml and Debian's QEMU and compilers.
-NEEDS_HOST = frozenset({"run", "test", "shell", "build", "series", "compare"})
+NEEDS_HOST = frozenset({"run", "test", "shell", "build", "series", "compare", "mutate"})
 
 
 def parser() -> argparse.ArgumentParser:
@@ -127,7 +127,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def builds(args: argparse.Namespace) -> bool:
     """Whether a kernel will be built from its source: then this host needs more than to run one."""
-    if args.verb in ("build", "test") or getattr(args, "what", "") in ("step", "hook"):
+    if args.verb in ("build", "test", "mutate") or getattr(args, "what", "") in ("step", "hook"):
         return True
     asked = getattr(args, "kernel", None) or getattr(args, "items", [])
     if args.verb == "compare" and args.tree:
@@ -155,7 +155,8 @@ def main(args: argparse.Namespace) -> int:
 
         logging.basicConfig(level=logging.DEBUG, format="%(relativeCreated)7.0f %(name)s: %(message)s")
     doing = {"run": _run, "build": _build, "test": _test, "shell": _shell, "doctor": _doctor, "series": verbs.main}
-    return (doing | {"compare": _compare})[args.verb](args)
+    doing |= {"compare": _compare, "mutate": _mutate, "explain": verbs.explain}
+    return doing[args.verb](args)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -176,6 +177,13 @@ def _compare(args: argparse.Namespace) -> int:
     from harness import comparing  # noqa: PLC0415
 
     return comparing.main(args)
+
+
+def _mutate(args: argparse.Namespace) -> int:
+    import pytest  # noqa: F401, PLC0415 - has its bytecode beside it
+
+    cache.keep_bytecode()
+    return verbs.mutate(args)
 
 
 def _build(args: argparse.Namespace) -> int:

@@ -76,9 +76,7 @@ def built(letter: str, words: str, done: Applied, args: argparse.Namespace, evid
     # For all checks, so that another choice of them needs no other kernel.
     order = Order(args.profile, every, args.fragment, watch=screen.building if screen else tenths(runner.say))
     with screen.waiting("building") if screen else nullcontext():
-        jobs = steps.built(
-            replace(done, steps=done.steps[-1:]), arches, order, Deadline.after(session.FETCH), runner.say
-        )
+        jobs = steps.built(steps.works(done)[-1:], arches, order, Deadline.after(session.FETCH), runner.say)
     runs, _ = steps.checked(jobs, request(args, evidence), ids)
     return [_of_job(letter, words, job, runs.get(job.place)) for job in jobs]
 
@@ -90,5 +88,5 @@ def _of_job(letter: str, words: str, job: Job, run: Run | None) -> Column:
         return Column(letter, words, job.arch.name, None, no_build=why, log=str(error.log or ""), harness=__version__)
     [column] = known(letter, words, run)
     assert column.facts is not None
-    name = f"{job.step.tree.release}-{job.step.tree.short}"
+    name = f"{job.work.tree.release}-{job.work.tree.short}"
     return replace(column, facts=replace(column.facts, name=name, spec=words))

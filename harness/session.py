@@ -19,10 +19,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness import __version__, arch, cache, checks, kconfig, kernel, modules, qemu, resources, trial
+from harness import __version__, arch, cache, kconfig, kernel, modules, qemu, resources, trial
 from harness.build import Order
-from harness.checks import BROKEN, Check, Declared, Era, Verdict, claimed
+from harness.checks import BROKEN, Check, Era, Verdict, claimed
 from harness.deadline import Deadline
+from harness.declared import Declared, declared
 from harness.errors import HostError, RequestError
 from harness.guest import Guest
 from harness.kernel import Kernel
@@ -209,13 +210,13 @@ def columns(request: Request, asking: Sequence[Declared], deadline: Deadline) ->
 
 def asked(request: Request) -> list[Declared]:
     """What the checks of ``request`` need, as far as that is known before pytest collects them. Raises RequestError."""
-    return checks.declared(request.paths or [resources.directory("tests/kernel")], request.checks)
+    return declared(request.paths or [resources.directory("tests/kernel")], request.checks)
 
 
 def needs(asking: Sequence[Declared] | None = None) -> dict[str, tuple[str, ...]]:
     """The Kconfig symbols that each of those checks needs, by its id; of all there are if none are given."""
     every = [resources.directory("tests/kernel")]
-    return {check.id: check.needs for check in (checks.declared(every) if asking is None else asking)}
+    return {check.id: check.needs for check in (declared(every) if asking is None else asking)}
 
 
 def _era(word: str, version: tuple[int, int]) -> Era:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A series, step by step: each step built, then each that is not known from before booted and checked."""
+"""Trees that have most in common, as the steps of a series: each built, then those not known from before checked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from harness import (
     runner,
     session,
 )
-from harness.apply import Applied, Step
+from harness.apply import Applied
 from harness.arch import Arch
 from harness.build import Built, Order
 from harness.deadline import Deadline
@@ -28,6 +28,7 @@ from harness.errors import HarnessError, HostError, TreeError
 from harness.make import BuildError
 from harness.results import Run
 from harness.session import Request
+from harness.tree import Tree
 from harness.turns import Stage
 
 #: Results of steps that are kept; those used longest ago go first.
@@ -43,10 +44,26 @@ Place = tuple[int, str]
 
 
 @dataclass(frozen=True)
-class Job:
-    """One step on one architecture, once make is through with it."""
+class Work:
+    """A tree to be built and checked. ``n``: its number, 0 is the base; ``label``: what its kernel is called."""
 
-    step: Step
+    n: int
+    name: str
+    label: str
+    tree: Tree
+
+
+def works(applied: Applied) -> list[Work]:
+    """The steps of a series."""
+    names = ((step, step.patch.subject if step.patch else "the base") for step in applied.steps)
+    return [Work(step.n, name, f"step-{step.n}", step.tree) for step, name in names]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One of them on one architecture, once make is through with it."""
+
+    work: Work
     arch: Arch
     built: Built | None
     error: HarnessError | None = None
@@ -56,20 +73,23 @@ class Job:
     @property
     def place(self) -> Place:
         """Which one it is."""
-        return self.step.n, self.arch.name
+        return self.work.n, self.arch.name
 
 
 def built(
-    applied: Applied, arches: Sequence[Arch], order: Order, deadline: Deadline, say: Callable[[str], None]
-) -> list[Job]:
-    """All steps for all architectures; one that does not build is a job, too. Raises RequestError, HostError."""
+    todo: Sequence[Work], arches: Sequence[Arch], order: Order, deadline: Deadline, say: Callable[[str], None],
+    *, last: int | None = None,
+) -> list[Job]:  # fmt: skip
+    """All of it for all architectures; one that does not build is a job, too. Raises RequestError, HostError.
+
+    ``last``: the number of the last one there is, if that is not in ``todo``.
+    """
     jobs = []
     for on in arches:
-        for step in applied.steps:
-            job = _built(step, on, replace(order, say=lambda _: None), deadline)
+        for work in todo:
+            job = _built(work, on, replace(order, say=lambda _: None), deadline)
             jobs.append(job)
-            last = applied.steps[-1].n
-            name = f"[{step.n}/{last} {on.name}] {step.patch.subject if step.patch else 'the base'}"
+            name = f"[{work.n}/{todo[-1].n if last is None else last} {on.name}] {work.name}"
             if job.error:
                 say(f"{name}: does not build: {(job.error.cause or job.error.what).splitlines()[0]}")
             elif job.built:
@@ -78,15 +98,15 @@ def built(
     return jobs
 
 
-def _built(step: Step, on: Arch, order: Order, deadline: Deadline) -> Job:
+def _built(work: Work, on: Arch, order: Order, deadline: Deadline) -> Job:
     started: list[str] = []
     try:
-        [made] = build.ordered(step.tree, [on], replace(order, say=started.append), deadline)
+        [made] = build.ordered(work.tree, [on], replace(order, say=started.append), deadline)
     except (BuildError, TreeError) as error:
-        if isinstance(error, TreeError) and step.n == 0:
+        if isinstance(error, TreeError) and work.n == 0:
             raise  # what is wrong with the base is wrong with the request
-        return Job(step, on, None, error)
-    return Job(step, on, made, fresh=bool(started))
+        return Job(work, on, None, error)
+    return Job(work, on, made, fresh=bool(started))
 
 
 def checked(jobs: Sequence[Job], request: Request, ids: Sequence[str]) -> tuple[dict[Place, Run], set[Place]]:
@@ -102,8 +122,8 @@ def checked(jobs: Sequence[Job], request: Request, ids: Sequence[str]) -> tuple[
     deadline = Deadline.after(session.FETCH)
     for job, built in made:
         if (key := keys[job.place]) not in runs and key not in todo:
-            boots = kernel.from_built(job.step.tree.spec, built, deadline)
-            todo[key] = replace(boots, source=f"step-{job.step.n}")
+            boots = kernel.from_built(job.work.tree.spec, built, deadline)
+            todo[key] = replace(boots, source=job.work.label)
     if todo:
         wanted = replace(request, kernels=[*todo.values()], expect=["isolated"], checks=ids)
         whole, status = runner.checked(wanted, runner.on_terminal(), each=False)
@@ -164,12 +184,12 @@ def stage(job: Job, run: Run | None, *, known: bool) -> Stage:
     if job.built is None:
         error = job.error or HostError("it was not built")
         why, log = (error.cause or error.what).splitlines()[0], str(error.log or "")
-        return Stage(job.step.n, job.arch.name, built=False, why=why, log=log, tree=job.step.tree.oid)
+        return Stage(job.work.n, job.arch.name, built=False, why=why, log=log, tree=job.work.tree.oid)
     made = Stage(
-        *(job.step.n, job.arch.name),
+        *(job.work.n, job.arch.name),
         built=True,
         image=str(job.built.image),
-        tree=job.step.tree.oid,
+        tree=job.work.tree.oid,
         seconds=job.built.seconds if job.fresh else 0.0,
         objects=job.built.objects if job.fresh else 0,
         size=job.built.size,

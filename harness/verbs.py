@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The verb ``series``: its words, and what each of them does.
+"""The verbs ``series``, ``mutate`` and ``explain``: their words, and what each of them does.
 
 As in ``cli``, only the standard library is imported before it is known that this host has the rest.
 """
@@ -23,7 +23,7 @@ LIMIT = 1800.0
 
 
 def add(verbs: Any, *parents: argparse.ArgumentParser) -> None:  # noqa: ANN401 - argparse's type is private
-    """Add the verb to ``verbs``, argparse's object for subcommands; ``parents`` have the options of others.
+    """Add the verbs to ``verbs``, argparse's object for subcommands; ``parents`` have the options of others.
 
     The first is what all verbs have; the others are for those that build and check.
     """
@@ -57,6 +57,20 @@ def add(verbs: Any, *parents: argparse.ArgumentParser) -> None:  # noqa: ANN401 
     applying(hook)
     hook.set_defaults(failed=entries.tell_failure)
 
+    mutate = verbs.add_parser(
+        "mutate", parents=[*parents], help="break a tree on purpose, in each known way: which check notices?"
+    )
+    mutate.add_argument("tree", metavar="TREE", help=TREE)
+    mutate.add_argument("--series", metavar="SERIES", help="a patch series that it is built with")
+    mutate.add_argument(
+        "--mutant", action="append", default=[], metavar="GLOB", help="only those so called (again for more)"
+    )
+    mutate.add_argument("--mutants", type=Path, metavar="DIR", help="yours, in .toml files (default: patches/mutants/)")
+    mutate.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON (schema in README.md)")
+
+    explain = verbs.add_parser("explain", parents=[common], help="what one check promises, and how it is provoked")
+    explain.add_argument("id", metavar="CHECK", help="its id")
+
 
 def applying(parser: argparse.ArgumentParser) -> None:
     """The options of whatever applies a series."""
@@ -65,8 +79,23 @@ def applying(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--skip-applied", action="store_true", help="leave out patches that the tree already has")
 
 
-def main(args: argparse.Namespace) -> int:
+def mutate(args: argparse.Namespace) -> int:
     """Do it, and return the exit status. Raises HarnessError."""
+    from harness import mutation  # noqa: PLC0415
+
+    return mutation.run(args)
+
+
+def explain(args: argparse.Namespace) -> int:
+    """Do it, and return the exit status. Raises HarnessError."""
+    from harness import explain  # noqa: PLC0415
+
+    print(explain.text(args.id))
+    return EXIT_OK
+
+
+def main(args: argparse.Namespace) -> int:
+    """Do what the verb ``series`` is asked for, and return the exit status. Raises HarnessError."""
     doing: dict[str, Callable[[argparse.Namespace, Deadline], int]] = {
         "show": _show,
         "verify": _verify,

@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Container, Mapping, Sequence
 from contextlib import nullcontext
 
-from harness import apply, arch, bisection, build, checks, kconfig, paths, runner, session, source, stepreport, turns
+from harness import apply, arch, bisection, build, declared, kconfig, paths, runner, session, source, stepreport, turns
 from harness import report as rendering
 from harness.apply import Applied
 from harness.build import Order
@@ -16,7 +16,7 @@ from harness.errors import EXIT_CHECK_FAILED, EXIT_HOST, EXIT_OK, RequestError
 from harness.results import Run
 from harness.series import Series
 from harness.session import Request
-from harness.steps import Job, Place, built, checked, stage
+from harness.steps import Job, Place, built, checked, stage, works
 from harness.turns import Report
 
 
@@ -36,7 +36,7 @@ def report(applied: Applied, jobs: Sequence[Job], runs: Mapping[Place, Run], kno
 
 def expected(series: Series) -> dict[str, int]:
     """Which patch each check speaks for, by its number: by the subjects that patches/ knows."""
-    return {check: patch.n for patch in series.patches for check in checks.speaking(patch.subject)}
+    return {check: patch.n for patch in series.patches for check in declared.speaking(patch.subject)}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     if args.bisect:
         return bisection.series(done, arches[0], order, request, args.bisect)
     with screen.waiting("building") if screen else nullcontext():
-        jobs = built(done, arches, order, deadline, runner.say)
+        jobs = built(works(done), arches, order, deadline, runner.say)
     runs, known = checked(jobs, request, ids)
     told = report(done, jobs, runs, known)
     if args.json is not None:

@@ -81,10 +81,11 @@ class Scratch:
 
     def changed(self, commit: str, defect: Defect) -> str:
         """A commit with the defect, on top of ``commit``."""
-        text = defect.made(self.git("cat-file", "blob", f"{commit}:{defect.file}"))
-        blob = self.git("hash-object", "-w", "--stdin", stdin=text).strip()
+        made = defect.made(lambda file: self.git("cat-file", "blob", f"{commit}:{file}"))
         self.git("read-tree", commit)
-        self.git("update-index", "--cacheinfo", f"100644,{blob},{defect.file}")
+        for file, text in made.items():
+            blob = self.git("hash-object", "-w", "--stdin", stdin=text).strip()
+            self.git("update-index", "--cacheinfo", f"100644,{blob},{file}")
         return self.commit(self.git("write-tree").strip(), defect.title, commit)
 
     def patches(self, commits: Sequence[str], where: Path) -> Path:

@@ -13,7 +13,8 @@ import pytest
 from harness import kconfig, manifest, resources, vmlinux
 from harness.arch import ARCHES, Arch, by_name
 from harness.calls import SyscallError
-from harness.checks import Check, Declared, Era, Verdict, check, claimed, declared, speaking
+from harness.checks import Check, Era, Verdict, check, claimed
+from harness.declared import Declared, declared, speaking
 from harness.errors import GuestCrash, GuestError, GuestTimeout, HostError, RequestError
 from harness.manifest import patch
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from harness import mutant, session
-from harness.mutant import Defect, NoPlace
+from harness.mutant import Defect, Edit, NoPlace
 
 FILE = """\
 /* taken(): { is not closed here, and "neither is this */
@@ -53,7 +53,8 @@ int taken(int a, int b)
 
 
 def made(verb: str, what: str, by: str = "", function: str = "taken", text: str = FILE) -> str:
-    return Defect("d", "t", "fs/file.c", function, verb, what, by).made(text)
+    edit = Edit("fs/file.c", function, verb, what, by)
+    return Defect("d", "t", (edit,)).made({edit.file: text}.__getitem__)[edit.file]
 
 
 def changed(now: str, before: str = FILE) -> tuple[list[str], list[str]]:

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What checks say of themselves, as it is written in their files: read with ast, so that nothing is imported."""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from harness import manifest, resources
+from harness.errors import RequestError
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a check says of itself; the fields that ``checks.Check`` has, too, are that."""
+
+    id: str
+    needs: tuple[str, ...]
+    modules: tuple[str, ...]
+    patch: str = ""
+    #: As it is written: "Era.ISOLATED"; empty if it is not.
+    since: str = field(default="", compare=False)
+    promise: str = field(default="", compare=False)
+    #: What the function says of how it is done.
+    text: str = field(default="", compare=False)
+    where: Path = field(default=Path(), compare=False)
+    line: int = field(default=0, compare=False)
+
+
+def declared(paths: Iterable[Path], only: Collection[str] = ()) -> list[Declared]:
+    """The checks in test files, and in those below directories; with ``only``, those of them with such an id.
+
+    A kernel is built, and an image packed, before pytest collects. A file that cannot be read is left to pytest.
+    Raises RequestError for a check whose words are computed.
+    """
+    found = [each for path in paths for file in _test_files(path) for each in _declared(file)]
+    return [each for each in found if not only or each.id in only]
+
+
+def _test_files(path: Path) -> Iterator[Path]:
+    if not path.is_dir():
+        yield path
+        return
+    for top, directories, files in os.walk(path):
+        directories[:] = sorted(name for name in directories if not name.startswith("."))  # pytest: norecursedirs
+        yield from (Path(top, name) for name in sorted(files) if name.startswith("test_") and name.endswith(".py"))
+
+
+def _declared(file: Path) -> Iterator[Declared]:
+    try:
+        text = file.read_bytes()
+        tree = ast.parse(text) if b"check(" in text else ast.Module([], [])
+    except (OSError, SyntaxError, ValueError):
+        return
+    names = _assigned(tree)
+    for function in ast.walk(tree):
+        for call in function.decorator_list if isinstance(function, ast.FunctionDef) else ():
+            if isinstance(call, ast.Call) and ast.unparse(call.func) in ("check", "checks.check"):
+                assert isinstance(function, ast.FunctionDef)
+                given = dict(zip(("name", "promise"), call.args, strict=False))
+                given |= {word.arg or "**": word.value for word in call.keywords}
+                words = _literals(given, f"{file}:{call.lineno}")
+                since = ast.unparse(given["since"]) if "since" in given else ""
+                yield Declared(
+                    words["name"],
+                    tuple(words["needs"].split()),
+                    tuple(words["modules"].split()),
+                    words["patch"],
+                    since=names.get(since, since),
+                    promise=words["promise"],
+                    text=ast.get_docstring(function) or "",
+                    where=file,
+                    line=function.lineno,
+                )
+
+
+def _assigned(tree: ast.Module) -> dict[str, str]:
+    """What plain names of the file stand for: ``ISOLATED = Era.ISOLATED``."""
+    plain = (node for node in tree.body if isinstance(node, ast.Assign))
+    return {ast.unparse(target): ast.unparse(node.value) for node in plain for target in node.targets}
+
+
+def _literals(given: dict[str, ast.expr], where: str) -> dict[str, str]:
+    nothing = ast.Constant("")
+    words = {name: given.get(name, nothing) for name in ("name", "promise", "needs", "modules", "patch", "**")}
+    values = {
+        name: word.value
+        for name, word in words.items()
+        if isinstance(word, ast.Constant) and isinstance(word.value, str)
+    }
+    if words.keys() - values.keys() - {"promise"}:
+        raise RequestError(
+            f"{where}: what this check is called and needs cannot be read off",
+            cause="it is looked for before the file is imported",
+            hint='write its id, patch, needs and modules as plain strings: @check("id", …, modules="one two")',
+        )
+    return {"promise": ""} | values
+
+
+def speaking(subject: str) -> tuple[str, ...]:
+    """The ids of the checks in tests/kernel/ that speak for a patch with this subject, in whatever revision it is sent.
+
+    Those are the ones whose decorator names such a patch, and those that a manifest has for one besides.
+    """
+    return _spoken().get(subject, ())
+
+
+@cache
+def _spoken() -> dict[str, tuple[str, ...]]:
+    """What speaks for the patches of all manifests, by their subjects."""
+    ids: dict[str, dict[str, None]] = {}
+    for each in declared([resources.directory("tests/kernel")]):
+        ids.setdefault(manifest.patch(each.patch).subject, {})[each.id] = None
+    for fact in (fact for name in manifest.names() for fact in manifest.read(name).patches):
+        ids.setdefault(fact.subject, {}).update(dict.fromkeys(fact.checks))
+    return {subject: tuple(its) for subject, its in ids.items()}

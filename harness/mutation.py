@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The verb ``mutate``: a kernel for each defect of patches/mutants/, and which checks notice."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from harness import arch, build, kconfig, kernel, mutant, resources, runner, score, session, steps, variants
+from harness import report as rendering
+from harness.arch import Arch
+from harness.build import Order
+from harness.deadline import Deadline
+from harness.errors import EXIT_CHECK_FAILED, EXIT_HOST, EXIT_OK, RequestError
+from harness.mutant import Defect
+from harness.score import Outcome, Score
+from harness.session import Request
+from harness.spec import parse_tree
+from harness.steps import Work
+from harness.tree import Tree
+from harness.turns import Stage
+
+
+def chosen(place: Path, globs: Sequence[str], checks: Sequence[str]) -> list[Defect]:
+    """The defects of a directory whose names fit one of ``globs``; with ``checks``, those that one of them must notice.
+
+    Raises RequestError if there are none.
+    """
+    every = mutant.all_in(place)
+    names = [defect.name for defect in every]
+    for glob in globs:
+        if not any(fnmatchcase(name, glob) for name in names):
+            raise RequestError(f"no mutant fits {glob!r}", hint=f"there are: {', '.join(names)}")
+    fit = [defect for defect in every if not globs or any(fnmatchcase(defect.name, glob) for glob in globs)]
+    found = [defect for defect in fit if not checks or defect.check in checks]
+    if not found:
+        there = ", ".join(sorted({defect.check for defect in fit if defect.check}))
+        raise RequestError(f"no mutant is there for {', '.join(checks)}", hint=f"there are some for: {there}")
+    return found
+
+
+def works(tree: Tree, defects: Sequence[Defect], deadline: Deadline) -> list[Work | mutant.NoPlace]:
+    """For each defect its tree, or why it cannot be made. Raises HostError."""
+    texts: dict[str, str] = {}
+
+    def read(file: str) -> str:
+        if file not in texts:
+            there = tree.repository.git("ls-tree", "--name-only", tree.oid, file, deadline=deadline).strip()
+            texts[file] = tree.read(file, deadline) if there else ""
+        return texts[file]
+
+    made: list[dict[str, str] | mutant.NoPlace] = []
+    for defect in defects:
+        try:
+            made.append(defect.made(read))
+        except mutant.NoPlace as error:
+            made.append(error)
+    trees = iter(variants.made(tree, [files for files in made if isinstance(files, dict)], deadline))
+    found: list[Work | mutant.NoPlace] = []
+    for n, (defect, files) in enumerate(zip(defects, made, strict=True), start=1):
+        if isinstance(files, mutant.NoPlace):
+            found.append(files)
+        else:
+            spec = f"{tree.spec} + {defect.name}"
+            found.append(Work(n, defect.name, f"mutant-{defect.name}", replace(next(trees), spec=spec)))
+    return found
+
+
+def run(args: argparse.Namespace) -> int:
+    """The verb ``mutate``. Returns the exit status. Raises RequestError, BuildError, HostError."""
+    every = session.needs()
+    if unknown := {*args.check} - every.keys():
+        raise RequestError(f"no check {', '.join(sorted(unknown))}", hint=f"there are: {', '.join(every)}")
+    defects = chosen(args.mutants or resources.directory("patches") / "mutants", args.mutant, args.check)
+    if unknown := {check for defect in defects for check in defect.checks} - every.keys():
+        raise RequestError(f"a mutant names the check {min(unknown)}", hint=f"there are: {', '.join(every)}")
+    runner.writable(args.json)
+    kconfig.check_profiles(args.profile)
+    arches = [arch.by_name(name) for name in dict.fromkeys(args.arch)] or [build.default_arch()]
+    screen = runner.on_terminal()
+    watch = screen.building if screen else rendering.tenths(runner.say)
+    # Kernels are built for all checks, also where a few are chosen: then another choice needs no other kernels.
+    order = Order(args.profile, every, args.fragment, runner.say, watch, args.series or "")
+    evidence = args.evidence or session.new_evidence()
+    request = Request(kernels=[], timeout=args.guest_timeout, accel=args.accel, guests=args.guests, evidence=evidence)
+    deadline = Deadline.after(session.FETCH)
+    runner.say(f"looking at {args.tree}")
+    tree = kernel.source(parse_tree(args.tree), deadline, order)
+    trial = _Trial(tree, defects, order, request, args.check or [*every])
+    told = trial.all(arches)
+    if args.json is not None:
+        runner.write(args.json, told.to_json())
+    return _end(told, arches)
+
+
+def _end(told: Score, arches: Sequence[Arch]) -> int:
+    if told.outcomes:
+        runner.say(f"\n{score.table(told.outcomes)}\n")
+    for stage in told.base:
+        if not score.sound_base(stage):
+            runner.say(
+                f"{told.release}, {stage.arch}: no mutant is judged against this kernel: {score.wrong_base(stage)}"
+            )
+    for on in arches:
+        if any(outcome.arch == on.name for outcome in told.outcomes):
+            runner.say(told.closing(on.name))
+    if any(outcome.kind == "lost" for outcome in told.outcomes):
+        return EXIT_HOST
+    return EXIT_OK if told.well else EXIT_CHECK_FAILED
+
+
+class _Trial:
+    """The defects of one tree, each built, booted and checked, after the tree itself."""
+
+    def __init__(
+        self, tree: Tree, defects: Sequence[Defect], order: Order, request: Request, ids: Sequence[str]
+    ) -> None:
+        self.tree, self.defects, self.order, self.request, self.ids = tree, defects, order, request, ids
+        self.deadline = Deadline.after(session.FETCH)
+
+    def all(self, arches: Sequence[Arch]) -> Score:
+        """All of it on all architectures. Raises RequestError, HostError."""
+        begun = datetime.now(UTC).isoformat(timespec="seconds")
+        made = works(self.tree, self.defects, self.deadline)
+        bases, outcomes = [], []
+        for on in arches:
+            base = self.stage(Work(0, "the tree itself", "base", self.tree), on)
+            bases.append(base)
+            runner.say(f"[0/{len(made)} {on.name}] the tree itself: {_base(base)}")
+            if score.sound_base(base):
+                outcomes += [self.outcome(defect, work, on) for defect, work in zip(self.defects, made, strict=True)]
+        evidence = str(self.request.evidence)
+        return Score(self.tree.spec, self.tree.release, begun, tuple(bases), tuple(outcomes), evidence)
+
+    def outcome(self, defect: Defect, work: Work | mutant.NoPlace, on: Arch) -> Outcome:
+        """What becomes of one of them, and say so."""
+        n = self.defects.index(defect) + 1
+        if isinstance(work, mutant.NoPlace):
+            why = f"{work.what.partition(': ')[2]} ({work.cause})"
+            found = Outcome(defect.name, on.name, defect.title, "unmade", defect.check, why=why)
+        else:
+            found = score.judged(defect, self.stage(work, on))
+        took = f" (built in {found.seconds:.0f} s)" if found.seconds else " (known)" if found.known else ""
+        runner.say(f"[{n}/{len(self.defects)} {on.name}] {defect.name}: {found.words}{took}")
+        return found
+
+    def stage(self, work: Work, on: Arch) -> Stage:
+        """One kernel, built, booted and checked, as far as it comes."""
+        quiet = replace(self.order, series="") if work.n == 0 else replace(self.order, series="", say=lambda _: None)
+        [job] = steps.built([work], [on], quiet, self.deadline, lambda _: None)
+        runs, known = steps.checked([job], self.request, self.ids)
+        return steps.stage(job, runs.get(job.place), known=job.place in known)
+
+
+def _base(stage: Stage) -> str:
+    skipped = [f"{check} ({stage.reasons[check]})" for check, verdict in stage.verdicts.items() if verdict == "skip"]
+    words = "all checks pass" if score.sound_base(stage) else score.wrong_base(stage)
+    return words + (f"; skipped: {', '.join(skipped)}" if skipped else "")
