@@ -171,6 +171,12 @@ def _closing(tokens: Sequence[_Token], at: int) -> int:
     raise _Missing(f"has a {opening} that nothing closes")
 
 
+def _names(tokens: Sequence[_Token], name: str) -> bool:
+    """Whether a definition of ``name`` may begin with these: ``name(``, or ``SYSCALL_DEFINE2(name``."""
+    words = [token.text for token in tokens]
+    return words[:2] == [name, "("] or (words[0].startswith("SYSCALL_DEFINE") and f"sys_{words[-1]}" == name)
+
+
 class _Function:
     """A function's definition in a file, as the tokens of its body, braces included."""
 
@@ -179,7 +185,7 @@ class _Function:
         tokens = [*_tokens(text), _Token("", len(text), len(text))]
         found, at = [], 0
         while tokens[at].text:
-            if tokens[at].text == name and tokens[at + 1].text == "(":
+            if _names(tokens[at : at + 3], name):
                 body = _closing(tokens, at + 1) + 1
                 while tokens[body].text not in (";", "{", ""):  # __acquires(lock) and its like
                     body += 1

@@ -39,6 +39,7 @@ def as_pid1(guest: Guest, helper: Task) -> None:
     assert helper.statx("/") == guest.statx("/")
     assert helper.readlink("/proc/self/cwd") == "/"
     assert helper.readlink("/proc/self/ns/mnt") == guest.readlink("/proc/self/ns/mnt")
+    assert helper.file_system_state("self")[2].endswith("0022"), "not PID 1's umask, whatever that is"
     observer = guest.spawn()  # sees PID 1 even where the helper's chroot() is PID 1's
     before = observer.file_system_state(1)
     helper.umask(0o123)
@@ -53,6 +54,7 @@ def as_pid1(guest: Guest, helper: Task) -> None:
     needs="COREDUMP ELF_CORE SYSCTL",
 )
 def test_core_pipe(guest: Guest) -> None:
+    guest.umask(0o027)
     child, helper = die_into_helper(guest)
     assert helper is not None, "the kernel did not start it"
     assert guest.caller_argv == ("/helper", str(child.pid), str(abi.SIGSEGV))
@@ -68,6 +70,7 @@ def test_core_pipe(guest: Guest) -> None:
     needs="MODULES SYSCTL",
 )
 def test_modprobe(guest: Guest) -> None:
+    guest.umask(0o027)
     helper = load_into_helper(guest)
     assert helper is not None, "the kernel did not start it"
     assert guest.caller_argv[-1] == "net-pf-3"
