@@ -79,11 +79,12 @@ def judged(defect: Defect, stage: Stage) -> Outcome:
     end = ENDS[0] if not stage.built else ENDS[1] if stage.booted is False else ""
     why = stage.why
     if end or defect.ends:
+        red, strange = ((), ()) if end else (red, strange)
         well = end == defect.ends
         kind = ("refused" if end == ENDS[0] else "caught") if well else "ended" if end else "missed"
         why = {ENDS[0]: "does not build", ENDS[1]: "does not boot"}.get(end, f"it was to end with {defect.ends}")
         why += f": {stage.why}" if end and stage.why else ""
-        red = strange = ()
+        why += f"; red: {', '.join(red)}" if not end and red else ""
     elif lost and not red:
         kind, why = "lost", "; ".join(stage.reasons.values())
     elif defect.equivalent:

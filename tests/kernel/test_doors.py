@@ -24,6 +24,7 @@ from harness.task import Task
     needs="COREDUMP ELF_CORE SYSCTL",
 )
 def test_core_suid(guest: Guest) -> None:
+    """A jailed process that changed its user dies with an absolute core_pattern, and the core is read back."""
     dump = dump_suid(guest)
     assert (dump.cored, dump.outside, dump.inside) == (True, True, False)
     written = guest.statx("/cores/core")
@@ -54,6 +55,8 @@ def as_pid1(guest: Guest, helper: Task) -> None:
     needs="COREDUMP ELF_CORE SYSCTL",
 )
 def test_core_pipe(guest: Guest) -> None:
+    """A jailed process dies with a core helper set; the helper tells where it is, reads the start of the core, and then
+    changes its own umask and root."""
     guest.umask(0o027)
     child, helper = die_into_helper(guest)
     assert helper is not None, "the kernel did not start it"
@@ -70,6 +73,8 @@ def test_core_pipe(guest: Guest) -> None:
     needs="MODULES SYSCTL",
 )
 def test_modprobe(guest: Guest) -> None:
+    """A jailed process asks for a missing protocol; the module loader tells where it is, and then changes its own umask
+    and root."""
     guest.umask(0o027)
     helper = load_into_helper(guest)
     assert helper is not None, "the kernel did not start it"
@@ -84,6 +89,7 @@ def test_modprobe(guest: Guest) -> None:
     needs="COREDUMP ELF_CORE SYSCTL",
 )
 def test_core_socket(guest: Guest) -> None:
+    """A jailed process dies with a core socket set, where one listens in PID 1's root and one in the jail."""
     need_core_sockets(guest)
     call = die_into_socket(guest)
     assert call.called == (True, False)
@@ -121,6 +127,7 @@ def seen(guest: Guest, entry: Entry) -> list[Entry]:
     needs="RD_GZIP RD_BZIP2 RD_LZMA RD_XZ INITRAMFS_PRESERVE_MTIME",
 )
 def test_initramfs(guest: Guest) -> None:
+    """Every entry of the archives of every kind that were packed for the guest is held against what the guest has."""
     last = {entry.path: entry for entry in unpack_entries()}  # a later archive replaces what an earlier one brought
     for entry in last.values():
         for now in seen(guest, entry):

@@ -33,12 +33,14 @@ def devtmpfs_keeper(name: str) -> bool:
 
 @check("boot", "the kernel reaches PID 1 without a warning", patch="kthread-nullfs-v2/22")
 def test_boot(guest: Guest) -> None:
+    """The log of the boot is looked through for warnings, and the first process asks who it is."""
     assert guest.boot_troubles() == []
     assert guest.getpid() == 1
 
 
 @check("root", "every kernel thread's root is a nullfs, PID 1's is not", patch="kthread-nullfs-v2/22", since=ISOLATED)
 def test_root(guest: Guest) -> None:
+    """The file system of /proc/PID/root, of every kernel thread there is. Only kdevtmpfs may be elsewhere."""
     assert guest.statfs("/proc/1/root").fstype != "nullfs"
     assert guest.statfs(KTHREADD).fstype == "nullfs"
     outside = [name for name, root in kthread_roots(guest).items() if root.fstype != "nullfs"]
@@ -53,6 +55,8 @@ def test_root(guest: Guest) -> None:
     since=ISOLATED,
 )
 def test_fsid(guest: Guest) -> None:
+    """A child takes the rootfs away in a mount namespace of its own, and its file system id is held against that of
+    every kernel thread's root."""
     kthreadd = guest.statfs(KTHREADD)
     child = guest.spawn()
     under_rootfs = namespace_bottom(child)
@@ -64,6 +68,7 @@ def test_fsid(guest: Guest) -> None:
 
 @check("mountinfo", "a kernel thread sees no mounts, PID 1 does", patch="kthread-nullfs-v2/22", since=ISOLATED)
 def test_mountinfo(guest: Guest) -> None:
+    """/proc/PID/mountinfo and mounts of PID 1 and of kthreadd."""
     assert guest.read_text("/proc/1/mountinfo") != ""
     assert guest.read_text("/proc/1/mounts") != ""
     assert guest.read_text("/proc/2/mountinfo") == ""
@@ -72,6 +77,7 @@ def test_mountinfo(guest: Guest) -> None:
 
 @check("fs-umask", "PID 1's umask is not a kernel thread's", patch="kthread-nullfs-v2/17", since=ISOLATED)
 def test_umask(guest: Guest) -> None:
+    """PID 1 changes its umask, and kthreadd's state in /proc must be what it was."""
     before = guest.file_system_state(2)
     guest.umask(0o077)
     assert guest.file_system_state(1)[2].endswith("0077")
@@ -80,6 +86,7 @@ def test_umask(guest: Guest) -> None:
 
 @check("fs-cwd", "a chdir() of PID 1 does not move a kernel thread", patch="kthread-nullfs-v2/17", since=ISOLATED)
 def test_cwd(guest: Guest) -> None:
+    """PID 1 changes its directory, and kthreadd's state in /proc must be what it was."""
     before = guest.file_system_state(2)
     guest.chdir("/tmp")
     assert guest.file_system_state(1)[1] == "/tmp"
@@ -88,6 +95,7 @@ def test_cwd(guest: Guest) -> None:
 
 @check("fs-root", "a chroot() of PID 1 does not move a kernel thread", patch="kthread-nullfs-v2/17", since=ISOLATED)
 def test_chroot(guest: Guest) -> None:
+    """PID 1 changes its root, and a child that did not looks at kthreadd's."""
     observer = guest.spawn()
     before = observer.statx(KTHREADD, 0)
     guest.chroot("/tmp")
@@ -103,6 +111,7 @@ def test_chroot(guest: Guest) -> None:
     since=ISOLATED,
 )
 def test_kcmp(guest: Guest) -> None:
+    """kcmp(KCMP_FS) between PID 1 and kthreadd, and between kthreadd and every other kernel thread."""
     if guest.outcome("kcmp", 1, 1, abi.KCMP_FS, 0, 0) == "ENOSYS":
         pytest.skip("this kernel has no kcmp() (CONFIG_KCMP)")
     assert guest.call("kcmp", 1, 2, abi.KCMP_FS, 0, 0) != 0
@@ -125,6 +134,7 @@ def of_another(guest: Guest, pid: int) -> bool:
     "sealed-create", "nothing can be created in a kernel thread's root", patch="kthread-nullfs-v2/22", since=ISOLATED
 )
 def test_sealed_create(guest: Guest) -> None:
+    """Through /proc/2/root: make a file of every kind, link, rename, and change what the directory itself has."""
     new = f"{KTHREADD}/new"
     guest.write_file("/tmp/file", "x")
     tries = {
@@ -150,6 +160,7 @@ def test_sealed_create(guest: Guest) -> None:
     since=ISOLATED,
 )
 def test_sealed_mount(guest: Guest) -> None:
+    """Through /proc/2/root: every system call that mounts, moves, copies, changes or removes a mount."""
     before = guest.read_text("/proc/1/mountinfo")
     tmpfs = guest.call("fsopen", "tmpfs", 0)
     guest.call("fsconfig", tmpfs, abi.FSCONFIG_CMD_CREATE, 0, 0, 0)
@@ -177,6 +188,8 @@ def test_sealed_mount(guest: Guest) -> None:
 
 @check("sealed-lookup", "no lookup leads out of a kernel thread's root", patch="kthread-nullfs-v2/22", since=ISOLATED)
 def test_sealed_lookup(guest: Guest) -> None:
+    """Paths that lead upward or to PID 1, looked up from /proc/2/root with each flag of openat2(), and by a child that
+    has it as its root."""
     root = guest.open(KTHREADD)
     resolves = (
         *(0, abi.RESOLVE_NO_XDEV, abi.RESOLVE_NO_MAGICLINKS, abi.RESOLVE_NO_SYMLINKS),
@@ -203,6 +216,7 @@ def test_sealed_lookup(guest: Guest) -> None:
     since=ISOLATED,
 )
 def test_sealed_setns(guest: Guest) -> None:
+    """A child enters kthreadd's mount namespace, looks where it is, and mounts something."""
     kthreadd = guest.statx(KTHREADD, 0)
     child = guest.spawn()
     child.unshare(abi.CLONE_NEWNS)

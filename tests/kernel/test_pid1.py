@@ -23,6 +23,7 @@ ISOLATED = Era.ISOLATED
 
 @check("warn-fs", "PID 1's unshare(CLONE_FS) is warned about, once", patch="kthread-nullfs-v2/1", since=ISOLATED)
 def test_warn_fs(guest: Guest) -> None:
+    """PID 1 unshares its state, then once more in other ways, and the lines in the log are counted."""
     # setns() is no way to leave: it wants an fs_struct of one's own (fs/namespace.c: mntns_install()).
     namespace = guest.open("/proc/self/ns/mnt")
     assert guest.outcome("setns", namespace, abi.CLONE_NEWNS) == "EINVAL"
@@ -37,6 +38,7 @@ def test_warn_fs(guest: Guest) -> None:
 
 @check("warn-ns", "PID 1's unshare(CLONE_NEWNS) is warned about, once", patch="kthread-nullfs-v2/1", since=ISOLATED)
 def test_warn_ns(guest: Guest) -> None:
+    """PID 1 unshares its mount namespace twice, and the lines in the log are counted."""
     guest.unshare(abi.CLONE_NEWNS)
     assert unshared_lines(guest) == 1
     guest.unshare(abi.CLONE_NEWNS)
@@ -63,6 +65,8 @@ def nothing_lost(guest: Guest) -> None:
     since=ISOLATED,
 )
 def test_silent_thread(guest: Guest) -> None:
+    """Another thread of PID 1 unshares; then a core helper must still run in PID 1's root, and PID 1's own leaving must
+    still be noticed."""
     for flag in (abi.CLONE_FS, abi.CLONE_NEWNS):
         guest.thread().unshare(flag)
     nothing_lost(guest)
@@ -76,6 +80,7 @@ def test_silent_thread(guest: Guest) -> None:
     since=ISOLATED,
 )
 def test_silent_child(guest: Guest) -> None:
+    """A child that shares PID 1's state unshares it; then as for another thread."""
     for flag in (abi.CLONE_FS, abi.CLONE_NEWNS):
         guest.spawn(abi.CLONE_FS).unshare(flag)
     nothing_lost(guest)
@@ -89,6 +94,7 @@ def test_silent_child(guest: Guest) -> None:
     since=ISOLATED,
 )
 def test_pid_ns(guest: Guest) -> None:
+    """A child that is the PID 1 of a namespace unshares PID 1's state; then as for another thread."""
     for flag in (abi.CLONE_FS, abi.CLONE_NEWNS):
         init = guest.spawn(abi.CLONE_FS | abi.CLONE_NEWPID)
         assert init.getpid() == 1
@@ -104,6 +110,7 @@ def test_pid_ns(guest: Guest) -> None:
     since=ISOLATED,
 )
 def test_cut_core(guest: Guest) -> None:
+    """PID 1 unshares; then a jailed process that changed its user dies, and no core may lie anywhere."""
     guest.unshare(abi.CLONE_FS)
     dump = dump_suid(guest)
     assert (dump.cored, dump.outside, dump.inside) == (False, False, False)
@@ -117,6 +124,7 @@ def test_cut_core(guest: Guest) -> None:
     since=ISOLATED,
 )
 def test_cut_socket(guest: Guest) -> None:
+    """PID 1 unshares; then a jailed process dies, and nobody who listens may be called."""
     need_core_sockets(guest)
     guest.unshare(abi.CLONE_FS)
     assert die_into_socket(guest).called == (False, False)
@@ -130,6 +138,8 @@ def test_cut_socket(guest: Guest) -> None:
     since=ISOLATED,
 )
 def test_cut_umh(guest: Guest) -> None:
+    """PID 1 unshares; then a process dies with a core helper set, and another asks for a module, by paths from the root
+    and from the working directory."""
     guest.unshare(abi.CLONE_FS)
     _, helper = die_into_helper(guest)
     assert helper is None, "the core helper ran"
@@ -147,6 +157,7 @@ def test_cut_umh(guest: Guest) -> None:
     modules="test_firmware",
 )
 def test_cut_firmware(guest: Guest) -> None:
+    """One file is asked for before PID 1 unshares, one after it, by way of the driver test_firmware."""
     guest.makedirs("/lib", "/lib/firmware")
     for name in ("before", "after"):
         guest.write_file(f"/lib/firmware/{name}.bin", name)

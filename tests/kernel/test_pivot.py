@@ -47,6 +47,7 @@ def new_root(guest: Guest) -> None:
     since=ROOTFS,
 )
 def test_pivot_initramfs(guest: Guest) -> None:
+    """PID 1 pivots to a tmpfs, unmounts the old root and becomes a program of the new one."""
     leave_initramfs(guest)
     assert not guest.exists("/unpack")
     assert "rootfs" not in guest.read_text("/proc/self/mounts")
@@ -61,6 +62,7 @@ def test_pivot_initramfs(guest: Guest) -> None:
     since=Era.ISOLATED,
 )
 def test_pivot_memory(guest: Guest) -> None:
+    """The initramfs gets a big file; after PID 1 has left as above, the page cache must have shrunk."""
     # Before, kdevtmpfs had a copy of PID 1's mounts in its namespace, the rootfs among them, and kept it.
     zero, ballast = guest.open("/dev/zero"), guest.open("/ballast", abi.O_WRONLY | abi.O_CREAT, 0o600)
     written = 0
@@ -80,6 +82,7 @@ def test_pivot_memory(guest: Guest) -> None:
     since=ROOTFS,
 )
 def test_pivot_keep(guest: Guest) -> None:
+    """PID 1 pivots with the old root put into a directory, looks for its files there, and unmounts it."""
     new_root(guest)
     guest.pivot_root(".", "initramfs")
     assert guest.exists("/initramfs/unpack/link")
@@ -95,6 +98,7 @@ def test_pivot_keep(guest: Guest) -> None:
     since=Era.ISOLATED,
 )
 def test_pivot_kthreads(guest: Guest) -> None:
+    """PID 1 pivots while a child stands where it stood; before, somebody pivots in the namespace of kdevtmpfs."""
     bystander = guest.spawn()
     kdevtmpfs = next(kthread.pid for kthread in guest.kthreads() if kthread.name == "kdevtmpfs")
     kthreads = (2, kdevtmpfs)
@@ -121,6 +125,7 @@ def test_pivot_kthreads(guest: Guest) -> None:
     since=ROOTFS,
 )
 def test_mount_ids(guest: Guest) -> None:
+    """The mount id of PID 1's root, and its line in mountinfo."""
     assert guest.statx("/").mnt_id == 2
     rows = [line.split() for line in guest.read_text("/proc/self/mountinfo").splitlines()]
     rootfs = next(row for row in rows if row[4] == "/")
@@ -136,6 +141,7 @@ def test_mount_ids(guest: Guest) -> None:
     since=ROOTFS,
 )
 def test_userns_locked(guest: Guest) -> None:
+    """A child in a new user namespace tries to unmount the rootfs. Root does so, and tries to change what is below."""
     # The cover letter says that the rootfs need not be locked any more. The merged lock_mnt_tree()
     # (fs/namespace.c) locks every mount but the namespace's root, which is nullfs now, so it still is.
     unprivileged = guest.spawn(abi.CLONE_NEWUSER | abi.CLONE_NEWNS)
@@ -156,6 +162,7 @@ def test_userns_locked(guest: Guest) -> None:
 
 @check("not-mountable", "nullfs is there, and nobody can mount another", patch="immutable-rootfs-v2/3", since=ROOTFS)
 def test_not_mountable(guest: Guest) -> None:
+    """mount() and fsopen() of nullfs by its name, and a look at what is under the rootfs."""
     assert guest.outcome("mount", "none", "/tmp", "nullfs", 0, "") == "ENODEV"
     assert guest.outcome("fsopen", "nullfs", 0) == "ENODEV"
     assert "nullfs" not in guest.read_text("/proc/filesystems")

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from harness import mutant, session
+from harness import mutant, resources, session
+from harness.errors import RequestError
 from harness.mutant import Defect, Edit, NoPlace
 
 FILE = """\
@@ -156,10 +159,82 @@ def test_what_is_not_there_is_told(verb: str, what: str, function: str, reason: 
     assert error.value.exit_status == 2
 
 
+def test_a_system_call_is_called_as_in_the_kernel() -> None:
+    text = "SYSCALL_DEFINE1(chdir, int, fd)\n{\n\tgo();\n}\nSYSCALL_DEFINE1(chroot, int, fd)\n{\n\tgo();\n}\n"
+    assert made("replace", "go()", "no()", "sys_chroot", text) == text[:-6].rpartition("go")[0] + "no();\n}\n"
+
+
+def test_several_edits_one_after_the_other() -> None:
+    edits = (
+        Edit("fs/file.c", "taken", "replace", "A | B", "B"),
+        Edit("fs/file.c", "taken", "replace", "flags |= B", "go()"),
+        Edit("fs/other.c", "taken", "drop", "int err"),
+    )
+    texts = Defect("d", "t", edits).made(lambda _: FILE)
+    assert list(texts) == ["fs/file.c", "fs/other.c"]
+    assert changed(texts["fs/file.c"]) == (["\tflags |= A | B;"], ["\tgo();"])
+    assert changed(texts["fs/other.c"]) == (["\tint err;"], [])
+
+
+GOOD = {
+    "name": '"a-b"', "title": '"t"', "file": '"f.c"', "function": '"f"', "drop": '"x"', "check": '"root"',
+}  # fmt: skip
+
+
+def toml(row: dict[str, str]) -> str:
+    return "[[defect]]\n" + "".join(f"{key} = {value}\n" for key, value in row.items())
+
+
+def test_checks_are_all_that_may_notice(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text(toml(GOOD | {"checks": '["boot", "root"]'}))
+    [defect] = mutant.all_in(tmp_path)
+    assert (defect.check, defect.checks) == ("root", ("root", "boot"))
+    assert defect.edits == (Edit("f.c", "f", "drop", "x"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[[defect", "cannot be read"),
+        ("x = 1", "x"),
+        ("defect = 1", "no [[defect]]"),
+        (toml(GOOD | {"name": '"a b"'}), "no word"),
+        (toml(GOOD | {"name": "1"}), "no word"),
+        (toml(GOOD | {"chek": '"root"'}), "'a-b' is not told as it must be: it has chek"),
+        (toml(GOOD | {"check": "1"}), "text is wanted"),
+        (toml(GOOD | {"checks": '"root"'}), "a list of it"),
+        (toml(GOOD | {"checks": "[1]"}), "a list of it"),
+        (toml(GOOD | {"by": '"y"'}), "by is for replace"),
+        (toml(GOOD | {"unwrap": '"y"'}), "one of unwrap, drop, replace"),
+        (toml({key: value for key, value in GOOD.items() if key != "drop"}), "one of unwrap, drop, replace"),
+        (toml({key: value for key, value in GOOD.items() if key != "file"}), "an edit has a file"),
+        (toml({key: value for key, value in GOOD.items() if key != "title"}), "a title"),
+        (toml({key: value for key, value in GOOD.items() if key != "check"}), "just one of: check"),
+        (toml(GOOD | {"equivalent": '"why"'}), "just one of: check"),
+        (toml(GOOD | {"ends": '"somehow"'}), "one of no build, no boot"),
+        (toml(GOOD | {"file": "1"}), "all of them text"),
+        (toml(GOOD) + '[[defect.edit]]\nfile = "f"\n', "in itself, or as"),
+        (toml(GOOD) + toml(GOOD), "another one with that name"),
+    ],
+)
+def test_what_is_not_told_as_it_must_be(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(RequestError) as error:
+        mutant.all_in(tmp_path)
+    assert "mine.toml" in error.value.what
+    assert said in error.value.brief
+    assert "README" in error.value.hint
+
+
+def test_a_directory_without_any(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="no defects in"):
+        mutant.all_in(tmp_path / "absent")
+
+
 def test_the_defects_in_patches() -> None:
-    defects = {name: mutant.read(name) for name in ("isolated", "broken")}
-    names = [defect.name for each in defects.values() for defect in each]
-    assert len(set(names)) == len(names)
-    assert {check for defect in defects["isolated"] for check in defect.checks} <= session.needs().keys()
-    assert all(defect.checks for defect in defects["isolated"])
-    assert not any(defect.checks for defect in defects["broken"])
+    every = mutant.all_in(resources.directory("patches") / "mutants")
+    assert {check for defect in every for check in defect.checks} <= session.needs().keys()
+    assert all(len({(edit.function, edit.what) for edit in defect.edits}) == len(defect.edits) for defect in every)
+    # Each says something else, and is another change.
+    for what in ("title", "edits"):
+        assert len({getattr(defect, what) for defect in every}) == len(every)
