@@ -28,7 +28,8 @@ from harness.turns import Stage
 def chosen(place: Path, globs: Sequence[str], checks: Sequence[str]) -> list[Defect]:
     """The defects of a directory whose names fit one of ``globs``; with ``checks``, those that one of them must notice.
 
-    Raises RequestError if there are none.
+    Those that no check can judge are left out with ``checks``, unless there are ``globs``. Raises RequestError if none
+    is left.
     """
     every = mutant.all_in(place)
     names = [defect.name for defect in every]
@@ -36,7 +37,7 @@ def chosen(place: Path, globs: Sequence[str], checks: Sequence[str]) -> list[Def
         if not any(fnmatchcase(name, glob) for name in names):
             raise RequestError(f"no mutant fits {glob!r}", hint=f"there are: {', '.join(names)}")
     fit = [defect for defect in every if not globs or any(fnmatchcase(defect.name, glob) for glob in globs)]
-    found = [defect for defect in fit if not checks or defect.check in checks]
+    found = [defect for defect in fit if not checks or defect.check in {*checks, *([""] if globs else [])}]
     if not found:
         there = ", ".join(sorted({defect.check for defect in fit if defect.check}))
         raise RequestError(f"no mutant is there for {', '.join(checks)}", hint=f"there are some for: {there}")
