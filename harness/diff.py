@@ -8,13 +8,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-HEADER = re.compile(r"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@ ?(.*)$")
+HEADER = re.compile(r"^@@ -(\d{1,18})(?:,(\d{1,18}))? \+(\d{1,18})(?:,(\d{1,18}))? @@ ?(.*)$")
 INDEX = re.compile(r"^index ([0-9a-f]{7,64})\.\.([0-9a-f]{7,64})(?: ([0-7]{6}))?$")
 #: What is behind the "-- " at the end of a mail of format-patch.
 VERSION = re.compile(r"^\d+\.\d|^$")
 #: Columns from which on mailers break lines; those that send format=flowed do at 66 (RFC 3676).
 BREAK = 60
-ESCAPE = re.compile(rb"\\([0-7]{3}|.)")
+ESCAPE = re.compile(rb"\\([0-3][0-7]{2}|.)")
 #: What git holds for white space (git: ctype.c), as str.translate() wants it to take it away.
 BLANKS = dict.fromkeys(map(ord, " \t\r\n"))
 LETTERS = {b"a": b"\a", b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v": b"\v"}

@@ -33,11 +33,13 @@ QUOTED = re.compile(rb"^>(>*From )", re.MULTILINE)
 REPLY = re.compile(r"^(?:re|aw|fwd):\s*|^\w{2,3}:\s*(?=\[)", re.IGNORECASE)
 BRACKETS = re.compile(r"^\s*\[([^]]*)\]\s*")
 COUNTER = re.compile(r"(\d{1,4})/(\d{1,4})")
-REVISION = re.compile(r"(?:patch)?v(\d+)", re.IGNORECASE)
+REVISION = re.compile(r"(?:patch)?v(\d{1,4})", re.IGNORECASE)
 ID = re.compile(r"<([^<>\s]+)>")
 DIFF = re.compile(rb"^(?:diff --git |--- [^\n]*\n\+\+\+ )", re.MULTILINE)
 CODING = re.compile(rb"^Content-Transfer-Encoding:.*$", re.MULTILINE | re.IGNORECASE)
 ENCODED = ("quoted-printable", "base64")
+#: Seconds since 1970 of no year that a calendar has: some 7900 years, before and after.
+FOREVER = 250_000_000_000
 #: That every line ends with CR and LF, as on the wire, is no part of a patch: its own lines would have another CR.
 WIRE = re.compile(rb"^diff --git [^\n]*\r$", re.MULTILINE)
 
@@ -127,7 +129,8 @@ class Mail:
         """When, in seconds since 1970; 0 where it does not say."""
         try:
             date = parsedate_tz(self.field("Date"))
-            return mktime_tz(date) if date else 0
+            sent = mktime_tz(date) if date else 0
+            return sent if abs(sent) < FOREVER else 0
         except (ValueError, OverflowError):
             return 0
 
@@ -157,7 +160,7 @@ class Mail:
         """What was written, as text."""
         try:
             return self.body.decode(self.header.get_content_charset() or "utf-8", "replace")
-        except LookupError:
+        except (LookupError, ValueError):  # some of Python's own, idna for one, do not know "replace"
             return self.body.decode("utf-8", "replace")
 
     @cached_property

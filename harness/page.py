@@ -44,11 +44,15 @@ def mails(data: bytes) -> list[bytes]:
 
 def _mail(subject: str, sender: re.Match[str], body: str) -> bytes:
     who, day, time = sender.groups()
-    signed = re.search(rf"^[\w-]+-by: {re.escape(who)} <(\S+@\S+)>", body, re.MULTILINE)
-    when = datetime.strptime(f"{day} {time}", "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
+    signed = re.search(rf"^[\w-]+-by: {re.escape(who)} <([!-;=?-~]+@[!-;=?-~]+)>", body, re.MULTILINE)
+    try:
+        date = format_datetime(datetime.strptime(f"{day} {time}", "%Y-%m-%d %H:%M").replace(tzinfo=UTC))
+    except ValueError:  # no such day: git-am(1) takes the present one
+        date = ""
+    name = who.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     fields = (
-        ("From", formataddr((who, signed[1] if signed else NOBODY))),
-        ("Date", format_datetime(when)),
+        ("From", formataddr((name, signed[1] if signed else NOBODY))),
+        *((("Date", date),) if date else ()),
         ("Subject", subject),
         ("Content-Type", 'text/plain; charset="utf-8"'),
         ("Content-Transfer-Encoding", "8bit"),

@@ -54,6 +54,11 @@ def test_patch_id_of_nothing() -> None:
     assert diff.patch_id("") == diff.patch_id("Hello,\n\nno patch here.\n") == ""
 
 
+def test_numbers_that_are_none() -> None:
+    [change] = diff.parse(f'diff --git "a/\\777" "b/\\777"\n@@ -{"9" * 5000} +1 @@\n-x\n+y\n')
+    assert (change.paths, change.hunks) == (["777"], [])
+
+
 def test_every_intact_hunk_is_whole(intact: list[bytes]) -> None:
     for mail in intact:
         for change, hunk in diff.hunks(diff.parse(text(mail))):

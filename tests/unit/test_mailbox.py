@@ -71,8 +71,12 @@ def test_headers_that_nobody_can_read() -> None:
     [found] = mail.split(raw)
     assert (found.id, found.sent, found.parents, found.address) == ("1@x", 0, (), "a@x")
     assert found.subject.patch
-    unknown = Letter("1@x", "s", b"\xff", charset="no-such").raw
-    assert mail.split(unknown)[0].text == "\N{REPLACEMENT CHARACTER}"
+    for charset in ("no-such", "idna", "a\0b"):
+        unknown = Letter("1@x", "s", b"\xff", charset=charset).raw
+        assert mail.split(unknown)[0].text == "\N{REPLACEMENT CHARACTER}"
+    assert Subject.of_line(f"[PATCH v{'9' * 5000}] x").text == "x"
+    [late] = mail.split(b"Date: Fri, 31 Dec 9999 23:59:59 -1200\n\n")
+    assert late.sent == 0
 
 
 def letter(name: str, subject: str, parents: tuple[str, ...] = (), author: str = ANN, at: int = 0) -> Letter:

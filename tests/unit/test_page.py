@@ -82,6 +82,17 @@ def test_a_page_that_lost_its_white_space_is_one(sent: list[str], end: str) -> N
     assert b"Third One" not in b"".join(found)
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong"), [("2026-01-02 ", "2026-99-99 "), ("one.example", "öne.example"), ("One", "One\udcff")]
+)
+def test_what_no_mail_can_have_is_left_out(sent: list[str], right: str, wrong: str) -> None:
+    found = page.mails(thread(sent).replace(right, wrong).encode("utf-8", "surrogateescape"))
+    assert [diff.patch_id(raw.decode("utf-8", "surrogateescape")) for raw in found] == [
+        "",
+        *map(diff.patch_id, sent[:2]),
+    ]
+
+
 def test_anything_else_is_no_page(sent: list[str]) -> None:
     for text in ("", "* one\n* two\n", "From: me @ 2026-01-02  1:02 UTC (permalink / raw)\n", "".join(sent)):
         assert page.mails(text.encode()) == []
