@@ -280,7 +280,7 @@ class _Job:
         what = f"{patch} does not apply to {self.base.spec} ({self.base.short})"
         what += f" with the {n - 1} before it" if n > 1 else ""
         merged = "CONFLICT" in said
-        hint = byhand.commands(self.work, self.series.spec, self.spec, merged=merged)
+        hint = byhand.commands(self.work, self.series.spec, self.spec, merged=merged, repair=self.record.repair)
         self.record.stopped = [what, cause, hint]
         self.record.write()
         return TreeError(what, cause=cause, hint=hint)

@@ -45,27 +45,31 @@ def _lacking(work: Worktree, changes: list[Change], deadline: Deadline) -> str:
     return ""
 
 
-def commands(work: Worktree, series: str, tree: str, *, merged: bool) -> str:
-    """What to type to resolve it and go on; ``merged``: git has left a merge with conflicts."""
-    again = f"cd - && {PROGRAM} {shlex.quote(series)} {shlex.quote(tree)}"
+def commands(work: Worktree, series: str, tree: str, *, merged: bool, repair: bool) -> str:
+    """What to type to resolve it and go on; ``merged``: git has left a merge with conflicts; ``repair``: as asked."""
     lines = [f"cd {shlex.quote(str(work.top))}", "git am --show-current-patch=diff"]
     if merged:
         lines.append("git diff      # resolve what is between <<<<<<< and >>>>>>>")
     else:
         lines.append("git apply --reject .git/rebase-apply/patch      # what fits; the rest goes to FILE.rej")
     lines += ["git add FILE…      # once it is as it should be; `git am --skip` leaves the patch out"]
-    return INDENT.join([*lines, f"{again} --continue      # or --abort"])
+    return INDENT.join([*lines, _again(series, tree, repair=repair)])
 
 
 def left(work: Worktree, series: str, tree: str) -> str:
     """What to type where all of a patch is applied but what could not be mended."""
-    again = f"cd - && {PROGRAM} {shlex.quote(series)} {shlex.quote(tree)} --repair-whitespace"
     lines = [
         f"cd {shlex.quote(str(work.top))}",
         "git diff --cached      # what could be mended; the rest is in FILE.rej",
     ]
     lines += ["git add FILE…      # once it is as it should be; `git reset --hard` leaves the patch out"]
-    return INDENT.join([*lines, f"{again} --continue      # or --abort"])
+    return INDENT.join([*lines, _again(series, tree, repair=True)])
+
+
+def _again(series: str, tree: str, *, repair: bool) -> str:
+    """What goes on. A damaged mail is refused anew unless it is asked to be mended."""
+    words = f"{shlex.quote(series)} {shlex.quote(tree)}{' --repair-whitespace' * repair}"
+    return f"cd - && {PROGRAM} {words} --continue      # or --abort"
 
 
 def resolved(work: Worktree, patch: Patch, head: str, deadline: Deadline) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -81,7 +82,10 @@ def read(file: Path) -> Record | None:
 
 def _all(home: Path, series: Series) -> list[tuple[Path, Record]]:
     """All of one series on whatever was at one place, the newest first."""
-    files = [(file.stat().st_mtime, file) for file in (home / "series").glob("*.json")]
+    files = []
+    for file in (home / "series").glob("*.json"):
+        with suppress(FileNotFoundError):  # another run has forgotten it
+            files.append((file.stat().st_mtime, file))
     found = [(file, read(file)) for _, file in sorted(files, reverse=True)]
     return [(file, record) for file, record in found if record and record.series == series.key]
 

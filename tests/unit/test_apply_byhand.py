@@ -72,6 +72,12 @@ def test_resolved_with_git(user: Path, tmp_path: Path, way: str) -> None:
     assert {*files} - {"fs/a.c"} <= {*there}
 
 
+def test_a_mended_series_is_gone_on_with_as_one(user: Path) -> None:
+    """Without that word its mails would be refused."""
+    error = refused(conflicting(user), f"{user}@HEAD", user, repair=True)
+    assert " --repair-whitespace --continue " in error.hint
+
+
 def test_what_is_not_resolved(user: Path) -> None:
     what = conflicting(user)
     top = place(refused(what, f"{user}@HEAD"))
