@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
+import io
 import os
 import signal
 import sys
 from types import FrameType
 
 from harness import bootstrap, cli
-from harness.errors import HarnessError
+from harness.errors import HarnessError, RequestError
 
 #: The signals that asked us to stop, in the order they came.
 signals: list[int] = []
@@ -28,6 +30,8 @@ def main(words: list[str]) -> int:
         signal.signal(signal.SIGINT, interrupt)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # not under nohup
         signal.signal(signal.SIGHUP, interrupt)
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be no text, and terminals know less
     args = argparse.Namespace()
     try:
         # Parsed before anything is installed: a wrong word, like --help, costs nothing.
@@ -73,6 +77,9 @@ def report(error: Exception, *, debug: bool) -> int:
             f"the Python package {error.name} is not installed for {sys.executable}",
             hint="python3 -m pip install -e . in the clone; `python3 -m harness run` sets up a .venv by itself",
         )
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        what = f"no file can have the name {str(error.filename)[:60]}…"
+        error = RequestError(what, cause=error.strerror or "", hint="are there blanks missing in the command?")
     if not isinstance(error, HarnessError):
         error = HarnessError(
             "a mistake in the harness itself",

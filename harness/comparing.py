@@ -6,11 +6,12 @@ from __future__ import annotations
 import argparse
 import string
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from harness import apply, base, columns, compare, git, reply, runner, session, source, versus
+from harness import apply, base, columns, compare, git, reply, runner, session, source, tree, versus
 from harness.cache import writing
 from harness.compare import Column, Comparison, Kind
 from harness.deadline import Deadline
@@ -75,7 +76,7 @@ def lettered(words: Sequence[str]) -> list[tuple[str, str]]:
     first: dict[object, str] = {}
     for letter, word in found:
         path, _, which = word.rpartition("@")
-        key = (Path(path or word).expanduser().resolve(), which if path else "")
+        key = (tree.named(path or word).resolve(), which if path else "")
         if key in first:
             raise RequestError(f"{first[key]} and {letter} are both {word}", hint="give each item once")
         first[key] = letter
@@ -84,8 +85,8 @@ def lettered(words: Sequence[str]) -> list[tuple[str, str]]:
 
 def item(letter: str, words: str, args: argparse.Namespace, deadline: Deadline) -> Item:
     """What an item's words mean; results and series are read. Raises RequestError if they mean nothing, HostError."""
-    path, _, which = words.rpartition("@") if not Path(words).expanduser().exists() else (words, "", "")
-    file = Path(path or words).expanduser()
+    path, _, which = words.rpartition("@") if not tree.named(words).exists() else (words, "", "")
+    file = tree.named(path or words)
     if is_json(file):
         return Item(letter, words, run=picked(read(file), file, which, args))
     if source.is_series(words):
@@ -101,12 +102,15 @@ def is_json(path: Path) -> bool:
     """Whether a path is meant as a file of results: no kernel begins with a brace."""
     if path.suffix == ".json" or not path.is_file():
         return path.suffix == ".json"
-    with path.open("rb") as file:
+    with suppress(OSError), path.open("rb") as file:  # else it is told of as a kernel
         return file.read(64).lstrip().startswith(b"{")
+    return False
 
 
 def read(path: Path) -> Run:
     """The results in a file. Raises RequestError if there are none."""
+    if path.is_fifo():  # which may never end
+        raise RequestError(f"{path} is no file", hint=WRITES)
     try:
         run = Run.from_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

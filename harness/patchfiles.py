@@ -171,4 +171,4 @@ def made(data: bytes, file: Path) -> Mail:
     date = header.field("Date") or "Thu, 01 Jan 1970 00:00:00 +0000"
     fields = f"From: {author}\nDate: {date}\nSubject: [PATCH] {' '.join(subject.split()) or file.stem}\n"
     fields += 'Content-Type: text/plain; charset="utf-8"\nContent-Transfer-Encoding: 8bit\n'
-    return Mail(f"{fields}\n{rest.strip()}\n---\n".encode() + text[start:])
+    return Mail(f"{fields}\n{rest.strip()}\n---\n".encode("utf-8", "surrogateescape") + text[start:])

@@ -45,7 +45,7 @@ def read(spec: str, deadline: Deadline) -> Series:
     """
     try:
         for name, which in _splits(spec):
-            path = Path(name).expanduser()
+            path = tree.named(name)
             if ".." in which and path.is_dir() and not _is_maildir(path):
                 return _range(spec, path, which, deadline)
             return _path(spec, name, which.strip("<>"), deadline)
@@ -71,7 +71,7 @@ def read(spec: str, deadline: Deadline) -> Series:
 def is_series(spec: str) -> bool:
     """Whether ``spec`` looks like a patch series, and not like a kernel or a tree; of a file the beginning is read."""
     for name, which in _splits(spec):
-        path = Path(name).expanduser()
+        path = tree.named(name)
         if path.is_dir():
             patches = (path / patchfiles.SERIES).is_file() or any(path.glob("*.patch")) or any(path.glob("*.diff"))
             return ".." in which or _is_maildir(path) or (patches and not tree.is_tree(path))
@@ -102,7 +102,7 @@ def _is_range(spec: str) -> bool:
 def _splits(spec: str) -> list[tuple[str, str]]:
     """The path and what stands behind it, at most one; see ``tree.split``."""
     places = [len(spec), *(match.start() for match in re.finditer("@", spec))]
-    there = (place for place in places if spec[:place] and Path(spec[:place]).expanduser().exists())
+    there = (place for place in places if spec[:place] and tree.named(spec[:place]).exists())
     return [(spec[:place], spec[place + 1 :]) for place in there][:1]
 
 
@@ -111,7 +111,7 @@ def _is_maildir(path: Path) -> bool:
 
 
 def _path(spec: str, name: str, which: str, deadline: Deadline) -> Series:
-    path = Path(name).expanduser()
+    path = tree.named(name)
     if which and not (REVISION.fullmatch(which) or ID.fullmatch(which)):
         raise RequestError(f"{which!r} names nothing in {path}", hint="what stands behind @ is v2, or a message id")
     if path.is_dir() and not _is_maildir(path):
@@ -150,6 +150,8 @@ def _unpacked(path: Path, data: bytes) -> bytes:
     try:
         unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
         data = unpacker.decompress(data, patchfiles.MOST)
+        if not (unpacker.eof or unpacker.unconsumed_tail):
+            raise zlib.error("its end is missing")
     except zlib.error as error:
         raise RequestError(
             f"{path} cannot be unpacked", cause=str(error), hint="get it again; gzip -t tells"

@@ -48,13 +48,13 @@ def parse_spec(spec: str) -> Spec:
         return TreeSpec(spec, wanted.words) if wanted.flavour == debian.SOURCE else wanted
     if not spec:
         raise RequestError("an empty SPEC names no kernel", hint=SPECS)
-    path = Path(spec).expanduser()
+    path = tree.named(spec)
     if path.exists():
         built = any((path / arch.image).is_file() for arch in ARCHES)
         return TreeSpec(spec) if tree.is_tree(path) and not built else (path,)
     if tree.split(spec)[1]:
         return TreeSpec(spec)
-    paths = tuple(Path(part).expanduser() for part in spec.split(",") if part)
+    paths = tuple(tree.named(part) for part in spec.split(",") if part)
     if len(paths) > 1 and any(path.suffix != ".deb" for path in paths):
         raise RequestError(f"{spec} does not exist, nor is it a list of .deb files", hint=SPECS)
     for path in paths:

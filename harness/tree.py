@@ -65,13 +65,20 @@ class Tree:
         return self.repository.git("cat-file", "blob", f"{self.oid}:{path}", deadline=deadline)
 
 
+def named(words: str) -> Path:
+    """The path that is meant; ~NAME is somebody's home directory, or a name like any other."""
+    with suppress(RuntimeError):
+        return Path(words).expanduser()
+    return Path(words)
+
+
 def split(spec: str) -> tuple[Path, str]:
     """The path and the revision in ``PATH[@REVISION]``; a path that exists is one, whatever is in its name."""
-    path = Path(spec).expanduser()
+    path = named(spec)
     at = [match.start() for match in re.finditer("@", spec)]
     if not path.exists():
         for place in at:
-            if (before := Path(spec[:place]).expanduser()).is_dir():
+            if (before := named(spec[:place])).is_dir():
                 return before, spec[place + 1 :]
     return path, ""
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import email
 import email.policy
 import json
+import os
 from dataclasses import replace
 from email.message import EmailMessage
 from pathlib import Path
@@ -75,6 +76,11 @@ def test_a_file_that_is_not_there(program: Program) -> None:
 def test_a_directory_with_the_name_of_a_file(program: Program) -> None:
     (program.directory / "results.json").mkdir()
     refused(program.compare("results.json", "other.json"), "results.json cannot be read cause: Is a directory")
+
+
+def test_a_pipe_with_the_name_of_a_file(program: Program) -> None:
+    os.mkfifo(program.directory / "results.json")
+    refused(program.compare("results.json", "other.json"), "results.json is no file", "next: ")
 
 
 def test_one_alone(program: Program) -> None:

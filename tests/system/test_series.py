@@ -204,6 +204,16 @@ def test_files_of_no_use(builder: Program, top: Path, tmp_path: Path) -> None:
         refused(show(builder, quilt), *words)
 
 
+def test_names_of_no_use(builder: Program, tmp_path: Path) -> None:
+    refused(show(builder, "~nobody-has-that-name/x.mbx"), "no such patch series: ~nobody-has-that-name/x.mbx")
+    refused(show(builder, "x" * 5000), "no file can have the name xxx", "File name too long")
+    for name in (b"1.patch", b"\xff.diff"):
+        (tmp_path / os.fsdecode(name)).write_bytes(b"--- a/\xff\n+++ b/\xff\n@@ -1 +1 @@\n-a\n+b\n")
+        done = show(builder, tmp_path / os.fsdecode(name), PYTHONIOENCODING="utf-8:strict")
+        assert done.status == 0, done
+        assert "\n  files:       \\udcff\n" in done.out
+
+
 def test_ranges_of_no_use(builder: Program, top: Path, tmp_path: Path) -> None:
     before = seen(top)
     refused(show(builder, f"{top}@base..nowhere"), f"{top} has no revision 'nowhere'")

@@ -85,6 +85,8 @@ def test_other_boxes(top: Path, tmp_path: Path) -> None:
     (tmp_path / "dir/tmp").mkdir()
     assert read(tmp_path / "dir").key == key
     assert read(put(tmp_path / "box.gz", gzip.compress(mbox(letters)))).key == key
+    with pytest.raises(RequestError, match=r"cut\.gz cannot be unpacked"):
+        read(put(tmp_path / "cut.gz", gzip.compress(mbox(letters))[:-100]))
     unsigned = sending(top, "base..topic", words=["--no-signature"])
     same(read(put(tmp_path / "unsigned", mbox(unsigned))), top, tmp_path / "am-unsigned")
     # Without a cover letter; without threading; one mail.
