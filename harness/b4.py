@@ -27,8 +27,7 @@ SETTINGS = ("b4.attestation-policy=off", "b4.save-maildirs=no")
 HIDDEN = "suspicious unicode control characters"
 #: Seconds that an archive may take to answer; b4 itself gives up after 35 s for each host.
 PATIENCE = 120.0
-#: The ways in which requests and liblore say that nobody answered.
-SILENT = ("Max retries exceeded", "timed out", "Connection aborted", "ConnectionError", "All hosts failed")
+#: The ways in which b4 says that an archive answered, and has it not.
 NOT_THERE = ("error: 404", "No messages found")
 
 

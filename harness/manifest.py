@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 
@@ -55,6 +54,8 @@ def names() -> list[str]:
 @cache
 def read(name: str) -> Manifest:
     """The manifest of the series ``name``. Raises RequestError if there is none."""
+    import tomllib  # noqa: PLC0415 - a run of kernels that are there needs none
+
     path = resources.directory("patches") / name / "series.toml"
     if name not in names():
         raise RequestError(f"no series {name!r} in {path.parent.parent}", hint=f"there are: {', '.join(names())}")
