@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from harness import __version__, arch, runner, session, steps
+from harness import __version__, arch, process, runner, session, steps
 from harness.apply import Applied, Step
 from harness.build import Order, default_arch
 from harness.compare import Column
@@ -62,10 +62,11 @@ def standing(tree: Tree) -> Applied:
     return Applied(Series(tree.spec, "", 1, ()), tree, "as it stands", (Step(0, None, tree, ""),), ())
 
 
-def built(letter: str, words: str, done: Applied, args: argparse.Namespace, evidence: Path) -> list[Column]:
+def built(letter: str, done: Applied, words: str, args: argparse.Namespace, evidence: Path) -> list[Column]:
     """Those of the last step of ``done``; what is known of the same kernel is not done again.
 
-    One that does not build has its column. Raises RequestError, HostError.
+    ``words``: those of the user for the series; empty if it is the tree as it stands. One that does not build has its
+    column. Raises RequestError, HostError.
     """
     every = session.needs()
     ids = args.check or [*every]
@@ -78,15 +79,24 @@ def built(letter: str, words: str, done: Applied, args: argparse.Namespace, evid
     with screen.waiting("building") if screen else nullcontext():
         jobs = steps.built(steps.works(done)[-1:], arches, order, Deadline.after(session.FETCH), runner.say)
     runs, _ = steps.checked(jobs, request(args, evidence), ids)
-    return [_of_job(letter, words, job, runs.get(job.place)) for job in jobs]
+    item = f"{words} on {done.base.spec}" if words else done.base.spec
+    name = f"{done.series.name} on {done.base.spec}" if words else done.base.spec
+    # Others have no file of the user's.
+    given = ["--kernel", done.base.spec, *(("--series", done.series.message_id or words) if words else ())]
+    given += [word for profile in args.profile for word in ("--profile", profile)]
+    again = process.pasteable(["python3", "-m", "harness", "run", *given])
+    columns = [_of_job(letter, item, job, runs.get(job.place)) for job in jobs]
+    return [
+        replace(each, command=f"{again} --arch {each.arch}", facts=each.facts and replace(each.facts, spec=name))
+        for each in columns
+    ]
 
 
-def _of_job(letter: str, words: str, job: Job, run: Run | None) -> Column:
+def _of_job(letter: str, item: str, job: Job, run: Run | None) -> Column:
     if run is None:
         error = job.error or HostError("it was not built")
         why = "\n".join(filter(None, (error.what, error.cause)))
-        return Column(letter, words, job.arch.name, None, no_build=why, log=str(error.log or ""), harness=__version__)
-    [column] = known(letter, words, run)
+        return Column(letter, item, job.arch.name, None, no_build=why, log=str(error.log or ""), harness=__version__)
+    [column] = known(letter, item, run)
     assert column.facts is not None
-    name = f"{job.work.tree.release}-{job.work.tree.short}"
-    return replace(column, facts=replace(column.facts, name=name, spec=words))
+    return replace(column, facts=replace(column.facts, name=f"{job.work.tree.release}-{job.work.tree.short}"))

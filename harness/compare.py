@@ -65,6 +65,8 @@ class Column:
     log: str = ""
     harness: str = ""
     qemu: str = ""
+    #: Builds and checks it once more, where it is of a tree; a --check can be added.
+    command: str = ""
 
     @property
     def stage(self) -> int:

@@ -173,9 +173,8 @@ def columns_of(which: Item, args: argparse.Namespace, evidence: Path, deadline: 
         return columns.known(letter, words, which.run)
     runner.say(f"{letter}: {words}")
     if which.tree:
-        return columns.built(letter, words, columns.standing(base.seen(which.tree, deadline)), args, evidence)
+        return columns.built(letter, columns.standing(base.seen(which.tree, deadline)), "", args, evidence)
     if which.series:
         done = apply.applied(which.series, args.tree, apply.wish(args), deadline, runner.say)
-        words = f"{which.series.name} on {args.tree}"
-        return columns.built(letter, words, done, args, evidence)
+        return columns.built(letter, done, words, args, evidence)
     return columns.booted(letter, words, args, evidence)

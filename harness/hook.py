@@ -50,8 +50,9 @@ def answered(args: argparse.Namespace, deadline: Deadline) -> list[Entry]:
         done = apply.applied(series, args.tree, wish, deadline, runner.say)
         found.append(applied(done))
         evidence = args.evidence or session.new_evidence()
-        kernels = columns.built(BASE, str(done.base.spec), replace(done, steps=done.steps[:1]), args, evidence / "base")
-        kernels += columns.built(SERIES, done.series.name, done, args, evidence / "series")
+        bare = replace(done, steps=done.steps[:1])
+        kernels = columns.built(BASE, bare, "", args, evidence / "base")
+        kernels += columns.built(SERIES, done, series.spec, args, evidence / "series")
         found += judged(compare.compare(kernels))
     except Exception as error:  # noqa: BLE001
         found.append(entries.failed(error, BUILDS if found else APPLIES))

@@ -142,12 +142,16 @@ def remarks(comparison: Comparison) -> Iterator[tuple[str, tuple[str, ...]]]:
     """What is to be said beside the checks: a sentence, and the tools' own words that belong to it."""
     for pair in (*comparison.pairs, *comparison.ends):
         where = f"{pair.after} against {pair.before}, {pair.arch}"
-        if pair.lines_new:
-            yield f"New on the console ({where}):", pair.lines_new
-        if pair.lines_gone:
-            yield f"No longer on the console ({where}):", pair.lines_gone
-        if pair.warnings_new:
-            yield f"New from the compiler ({where}):", pair.warnings_new
+        told = (
+            []
+            if pair in comparison.ends
+            else [
+                ("New on the console", pair.lines_new),
+                ("No longer on the console", pair.lines_gone),
+                ("New from the compiler", pair.warnings_new or ()),
+            ]
+        )
+        yield from ((f"{what} ({where}):", lines) for what, lines in told if lines)
         if said := list(versus.facts(pair)):
             yield f"{where}: {'; '.join(said)}.", ()
 
@@ -200,6 +204,8 @@ class Transcript:
     arches: tuple[str, ...]
     #: Why the kernel did not boot: then no check could be tried.
     fault: str
+    #: Tries it once more.
+    again: str
 
     @property
     def headline(self) -> str:
@@ -235,7 +241,13 @@ def transcripts(comparison: Comparison) -> tuple[list[Transcript], list[str]]:
             if result.verdict not in ("pass", "skip"):
                 found.setdefault(column.fault or result.check, []).append((column, result))
     some = [
-        Transcript(first, tuple(dict.fromkeys(column.arch for column, _ in group)), column.fault)
+        Transcript(
+            first,
+            tuple(dict.fromkeys(column.arch for column, _ in group)),
+            column.fault,
+            # A path in somebody's cache is of no use to others.
+            f"{column.command} --check {first.check}" if column.command else first.repeat,
+        )
         for group in found.values()
         for column, first in group[:1]
     ]

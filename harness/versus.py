@@ -53,7 +53,8 @@ def text(comparison: Comparison, *, every: bool = False) -> str:
         lines += ["", table_text(table(comparison, checks)), ""]
     pairs = (*comparison.pairs, *comparison.ends)
     for pair in pairs:
-        said = list(remarks(pair))
+        # What became of a check between the ends has been told where it did.
+        said = list(facts(pair) if pair in comparison.ends else remarks(pair))
         if said and len(pairs) > 1:
             lines.append(f"{pair.before} to {pair.after}, {pair.arch}:")
         lines += [f"  {line}" for line in said]

@@ -200,6 +200,15 @@ def test_three_kernels_are_compared_in_a_row_and_from_end_to_end() -> None:
     ]
 
 
+def test_what_happened_on_the_way_is_told_once() -> None:
+    three = [column("A", x="pass"), column("B", x="pass"), of_facts(column("C", x="fail"), image_bytes=2000)]
+    said = words(compare(three)).splitlines()
+    assert sum("worse: x " in line for line in said) == 1
+    at = said.index("A to C, arm64:")
+    assert said[at + 1 : at + 2] == ["  image: 1,000 bytes, then 2,000 (+1,000, +100.0%)"]
+    assert said[at + 2].startswith("B keeps all")
+
+
 def test_like_with_like() -> None:
     both = compare([column("A", x="pass"), column("A", arch="x86_64", x="fail"), column("B", arch="x86_64", x="pass")])
     assert [(one.arch, one.worse) for one in both.pairs] == [("x86_64", False)]
