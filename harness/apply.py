@@ -74,7 +74,7 @@ def applied(series: Series, spec: str, wish: Wish, deadline: Deadline, say: Call
     """
     for patch in series.patches:
         if not patch.changes:
-            raise RequestError(f"{patch} has no patch in it")
+            raise RequestError(f"{patch} has no patch in it", hint="leave that mail out of the series")
     paths.demand(series)
     if not wish.repair and (damages := [each for patch in series.patches for each in damage.found(patch)]):
         raise damage.refused(damages)

@@ -65,7 +65,9 @@ def find(series: Series, spec: str, revision: str, deadline: Deadline) -> Base:
         raise RequestError(f"--base {revision} contradicts {spec}", hint=f"give {path} and --base, or leave --base out")
     if checkout is None:
         if revision:
-            raise RequestError(f"{spec} is no git repository, so it has no revision {revision}")
+            raise RequestError(
+                f"{spec} is no git repository, so it has no revision {revision}", hint="leave --base out"
+            )
         return _fitted(series, seen(wanted, deadline), "the only one there is, for it is no git repository", deadline)
     if revision or named:
         why = "as --base says" if revision else "as TREE says"

@@ -28,14 +28,16 @@ def add(verbs: Any, *parents: argparse.ArgumentParser) -> None:  # noqa: ANN401 
     The first is what all verbs have; the others are for those that build and check.
     """
     common = parents[0]
-    series = verbs.add_parser("series", help="patch series: show, verify, apply, step")
+    series = verbs.add_parser("series", help="patch series: show, verify, apply, step, hook")
     whats = series.add_subparsers(dest="what", metavar="WHAT", required=True)
 
     show = whats.add_parser("show", parents=[common], help="what a series is")
     verify = whats.add_parser("verify", parents=[common], help="whether it is whole, as far as patches/ knows it")
     for each in (show, verify):
         each.add_argument("series", metavar="SERIES", help=SERIES)
-    verify.add_argument("--against", metavar="NAME", help="the manifest in patches/ (default: found by its change-id)")
+    verify.add_argument(
+        "--against", metavar="NAME", help="the manifest in patches/ (default: found by ids, else by subjects)"
+    )
 
     apply = whats.add_parser("apply", parents=[common], help="apply it to a copy of a tree")
     apply.add_argument("series", metavar="SERIES", help=SERIES)
