@@ -24,10 +24,15 @@ def built(program: Program, tree: Path | str, **more: str) -> Path:
     return toy.kernels(program)[-1]
 
 
-def others_are_done(program: Program) -> bool:
-    """Whether all but the last object have been made, and Kbuild knows."""
+def known(program: Program) -> list[str]:
+    """The objects that have been made, and Kbuild knows."""
     files = program.cache.glob("trees/*/slots/*/build-*/*/.*.o.cmd")
-    return sum(file.read_bytes().endswith(b"\n") for file in files) == toy.OBJECTS - 1
+    return sorted(file.name for file in files if file.read_bytes().endswith(b"\n"))
+
+
+def others_are_done(program: Program) -> bool:
+    """Whether all but the last object have been made."""
+    return len(known(program)) == toy.OBJECTS - 1
 
 
 def alive(program: Program) -> list[str]:
@@ -103,7 +108,7 @@ def test_a_killed_build_goes_on(builder: Program, tree: Path, how: str) -> None:
     pause = toy.Pause(builder.directory / "pause")
     toy.change(tree, pause.line)
     with builder.building(tree) as running, pause.held():
-        assert eventually(lambda: others_are_done(builder))
+        assert eventually(lambda: others_are_done(builder)), (known(builder), alive(builder))
         running.child.kill()
         assert running.end().status == -signal.SIGKILL
         assert eventually(lambda: not alive(builder))
