@@ -147,19 +147,21 @@ def _unpacked(path: Path, data: bytes) -> bytes:
     """What is in a file that an archive of mails gave, packed by gzip(1)."""
     if data[:2] != GZIP:
         return data
-    try:
+    found, rest = b"", data
+    while rest:  # boxes that were packed one by one, and put into one file
         unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        data = unpacker.decompress(data, patchfiles.MOST)
-        if not (unpacker.eof or unpacker.unconsumed_tail):
-            raise zlib.error("its end is missing")
-    except zlib.error as error:
-        raise RequestError(
-            f"{path} cannot be unpacked", cause=str(error), hint="get it again; gzip -t tells"
-        ) from error
-    if unpacker.unconsumed_tail:
-        what = f"{path} is too big: more than {patchfiles.MOST >> 20} MB are not read"
-        raise RequestError(what, hint=mail.THREAD)
-    return data
+        try:
+            found += unpacker.decompress(rest, patchfiles.MOST - len(found) + 1)
+            if not (unpacker.eof or unpacker.unconsumed_tail):
+                raise zlib.error("its end is missing")
+        except zlib.error as error:
+            hint = "get it again; gzip -t tells"
+            raise RequestError(f"{path} cannot be unpacked", cause=str(error), hint=hint) from error
+        if len(found) > patchfiles.MOST:
+            what = f"{path} is too big: more than {patchfiles.MOST >> 20} MB are not read"
+            raise RequestError(what, hint=mail.THREAD)
+        rest = unpacker.unused_data
+    return found
 
 
 def _linked(spec: str, deadline: Deadline) -> Series:

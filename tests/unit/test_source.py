@@ -85,6 +85,8 @@ def test_other_boxes(top: Path, tmp_path: Path) -> None:
     (tmp_path / "dir/tmp").mkdir()
     assert read(tmp_path / "dir").key == key
     assert read(put(tmp_path / "box.gz", gzip.compress(mbox(letters)))).key == key
+    parts = b"".join(gzip.compress(mbox(some)) for some in (letters[:1], letters[1:]))
+    assert read(put(tmp_path / "parts.gz", parts)).key == key
     with pytest.raises(RequestError, match=r"cut\.gz cannot be unpacked"):
         read(put(tmp_path / "cut.gz", gzip.compress(mbox(letters))[:-100]))
     unsigned = sending(top, "base..topic", words=["--no-signature"])
