@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness import arch, build, kconfig, kernel, mutant, resources, runner, score, session, steps, variants
 from harness import report as rendering
@@ -23,6 +25,9 @@ from harness.spec import parse_tree
 from harness.steps import Work
 from harness.tree import Tree
 from harness.turns import Stage
+
+if TYPE_CHECKING:
+    from harness.terminal import Screen
 
 
 def chosen(place: Path, globs: Sequence[str], checks: Sequence[str]) -> list[Defect]:
@@ -91,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     deadline = Deadline.after(session.FETCH)
     runner.say(f"looking at {args.tree}")
     tree = kernel.source(parse_tree(args.tree), deadline, order)
-    trial = _Trial(tree, defects, order, request, args.check or [*every])
+    trial = _Trial(tree, defects, order, request, args.check or [*every], screen=screen)
     told = trial.all(arches)
     if args.json is not None:
         runner.write(args.json, told.to_json())
@@ -118,9 +123,11 @@ class _Trial:
     """The defects of one tree, each built, booted and checked, after the tree itself."""
 
     def __init__(
-        self, tree: Tree, defects: Sequence[Defect], order: Order, request: Request, ids: Sequence[str]
-    ) -> None:
-        self.tree, self.defects, self.order, self.request, self.ids = tree, defects, order, request, ids
+        self, tree: Tree, defects: Sequence[Defect], order: Order, request: Request, ids: Sequence[str],
+        *, screen: Screen | None,
+    ) -> None:  # fmt: skip
+        self.tree, self.defects, self.request, self.ids, self.screen = tree, defects, request, ids, screen
+        self.order = replace(order, series="")
         self.deadline = Deadline.after(session.FETCH)
 
     def all(self, arches: Sequence[Arch]) -> Score:
@@ -151,8 +158,11 @@ class _Trial:
 
     def stage(self, work: Work, on: Arch) -> Stage:
         """One kernel, built, booted and checked, as far as it comes."""
-        quiet = replace(self.order, series="") if work.n == 0 else replace(self.order, series="", say=lambda _: None)
-        [job] = steps.built([work], [on], quiet, self.deadline, lambda _: None)
+        # A few objects each, which are no news but on a terminal.
+        watch = self.order.watch if self.screen or work.n == 0 else None
+        with self.screen.waiting("building") if self.screen else nullcontext():
+            order = replace(self.order, watch=watch)
+            [job] = steps.built([work], [on], order, self.deadline, lambda _: None)
         runs, known = steps.checked([job], self.request, self.ids)
         return steps.stage(job, runs.get(job.place), known=job.place in known)
 

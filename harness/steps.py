@@ -82,12 +82,13 @@ def built(
 ) -> list[Job]:  # fmt: skip
     """All of it for all architectures; one that does not build is a job, too. Raises RequestError, HostError.
 
-    ``last``: the number of the last one there is, if that is not in ``todo``.
+    ``deadline`` is for what comes before one build; ``last``: the number of the last one, if that is not in ``todo``.
     """
     jobs = []
     for on in arches:
         for work in todo:
-            job = _built(work, on, replace(order, say=lambda _: None), deadline)
+            # Each has as long: all of them together may take hours.
+            job = _built(work, on, replace(order, say=lambda _: None), Deadline.after(deadline.seconds))
             jobs.append(job)
             name = f"[{work.n}/{todo[-1].n if last is None else last} {on.name}] {work.name}"
             if job.error:
