@@ -82,13 +82,40 @@ def test_pivot_memory(guest: Guest) -> None:
     since=ROOTFS,
 )
 def test_pivot_keep(guest: Guest) -> None:
-    """PID 1 pivots with the old root put into a directory, looks for its files there, and unmounts it."""
+    """PID 1 pivots with the old root put into a directory, looks for its files there, and unmounts it.
+
+    Then others do so in a namespace of their own, and all but one end: the new root must still be busy.
+    """
     new_root(guest)
     guest.pivot_root(".", "initramfs")
     assert guest.exists("/initramfs/unpack/link")
     assert not guest.exists("/unpack")
     guest.umount("/initramfs", abi.MNT_DETACH)
     assert not guest.exists("/initramfs/unpack/link")
+    assert crowd_leaves(guest) == "EBUSY", "a root that was moved to is not held"
+
+
+def crowd_leaves(guest: Guest) -> str:
+    """How it ends to unmount a root that one task still has, after others that were moved there with it have ended."""
+    last = guest.spawn()
+    last.unshare(abi.CLONE_NEWNS)
+    last.mkdir("/tmp/place")
+    last.mount("none", "/tmp/place", "tmpfs")
+    janitor, *crowd = (guest.spawn() for _ in range(4))
+    elsewhere = janitor.open("/proc/2/root", abi.O_PATH)
+    for one in (janitor, *crowd):
+        one.call("setns", one.open(f"/proc/{last.pid}/ns/mnt"), abi.CLONE_NEWNS)
+    last.chdir("/tmp/place")
+    last.pivot_root(".", ".")
+    last.umount(".", abi.MNT_DETACH)
+    for one in crowd:
+        one.exit()
+        guest.wait(one)
+    place = janitor.open("/", abi.O_PATH)
+    janitor.call("fchdir", elsewhere)  # to unmount one's own root means something else
+    janitor.chroot(".")
+    janitor.call("fchdir", place)
+    return janitor.outcome("umount2", ".", 0)
 
 
 @check(
