@@ -66,7 +66,7 @@ def apply(yard: Yard) -> Measured:
         raise CannotError(f"{source}/fs has only {len(names)} files")
     whole, env = place / "whole", git.environment(**WHO)
     whole.mkdir()
-    for words in (["init", "-q"], ["--work-tree", source, "add", "-A", "."], ["commit", "-qm", "base"]):
+    for words in (["init", "-q"], ["--work-tree", source, "add", "-A", "-f", "."], ["commit", "-qm", "base"]):
         git.run([*words], Deadline.after(LIMIT), env, cwd=whole)
     git.run(["reset", "-q", "--hard"], Deadline.after(LIMIT), env, cwd=whole)
 
