@@ -28,8 +28,7 @@ def commit(request: Request, check: str) -> int:
     0 good, 1 bad, 125 where the tree cannot be judged, 128 where no tree could be.
     """
     try:
-        if check not in session.needs():
-            raise RequestError(f"no check {check}", hint=f"there are: {', '.join(session.needs())}")
+        session.every([check])
         if len(request.kernels) != 1 or len(request.arch) > 1:
             raise RequestError("a bisection has one tree, and one architecture", hint="--kernel . --arch x86_64")
         kernels = request.kernels

@@ -111,6 +111,11 @@ def default_arch(environ: Mapping[str, str] = os.environ) -> Arch:
     return by_name(ALIASES.get(named, named) or platform.machine())
 
 
+def arches_of(names: Sequence[str]) -> list[Arch]:
+    """Those that are named, each once; else the one that make would build for. Raises RequestError."""
+    return [by_name(name) for name in dict.fromkeys(names)] or [default_arch()]
+
+
 def ordered(tree: Tree, arches: Sequence[Arch], order: Order, deadline: Deadline) -> Iterator[Built]:
     """A kernel of ``tree`` for each of ``arches``, one after the other. Raises RequestError, BuildError, HostError.
 

@@ -163,9 +163,11 @@ def _run(args: argparse.Namespace) -> int:
     import pytest  # noqa: F401, PLC0415 - has its bytecode beside it
 
     cache.keep_bytecode()
-    from harness import bisection, runner  # noqa: PLC0415
+    from harness import runner  # noqa: PLC0415
 
     if args.bisect:
+        from harness import bisection  # noqa: PLC0415
+
         return bisection.commit(runner.asked(args, None), args.bisect)
     return runner.run(args)
 

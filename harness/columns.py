@@ -4,37 +4,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from harness import __version__, arch, process, runner, session, steps
+from harness import __version__, process, runner, session, steps
 from harness.apply import Applied, Step
-from harness.build import Order, default_arch
+from harness.build import Order, arches_of
 from harness.compare import Column
 from harness.deadline import Deadline
-from harness.errors import HostError, RequestError
-from harness.report import tenths
+from harness.errors import HostError
 from harness.results import Run
 from harness.series import Series
-from harness.session import Request
 from harness.steps import Job
 from harness.tree import Tree
-
-
-def request(args: argparse.Namespace, evidence: Path, kernels: Sequence[str] = ()) -> Request:
-    """What ``args`` ask for besides: the options of all verbs that check."""
-    return Request(
-        kernels=kernels,
-        arch=args.arch,
-        say=runner.say,
-        timeout=args.guest_timeout,
-        accel=args.accel,
-        guests=args.guests,
-        evidence=evidence,
-        checks=args.check,
-    )
 
 
 def known(letter: str, words: str, run: Run) -> list[Column]:
@@ -52,7 +35,7 @@ def known(letter: str, words: str, run: Run) -> list[Column]:
 
 def booted(letter: str, spec: str, args: argparse.Namespace, evidence: Path) -> list[Column]:
     """Those of a SPEC that is no tree, checked now. Raises RequestError, HostError."""
-    run, status = runner.checked(request(args, evidence, [spec]), runner.on_terminal())
+    run, status = runner.checked(replace(steps.request_of(args, evidence), kernels=[spec]), runner.on_terminal())
     runner.whole(status)
     return known(letter, spec, run)
 
@@ -68,17 +51,15 @@ def built(letter: str, done: Applied, words: str, args: argparse.Namespace, evid
     ``words``: those of the user for the series; empty if it is the tree as it stands. One that does not build has its
     column. Raises RequestError, HostError.
     """
-    every = session.needs()
+    every = session.every(args.check)
     ids = args.check or [*every]
-    if unknown := {*ids} - every.keys():
-        raise RequestError(f"no check {', '.join(sorted(unknown))}", hint=f"there are: {', '.join(every)}")
-    arches = [arch.by_name(name) for name in dict.fromkeys(args.arch)] or [default_arch()]
+    arches = arches_of(args.arch)
     screen = runner.on_terminal()
     # For all checks, so that another choice of them needs no other kernel.
-    order = Order(args.profile, every, args.fragment, watch=screen.building if screen else tenths(runner.say))
+    order = Order(args.profile, every, args.fragment, watch=runner.watching(screen))
     with screen.waiting("building") if screen else nullcontext():
         jobs = steps.built(steps.works(done)[-1:], arches, order, Deadline.after(session.FETCH), runner.say)
-    runs, _ = steps.checked(jobs, request(args, evidence), ids)
+    runs, _ = steps.checked(jobs, steps.request_of(args, evidence), ids)
     item = f"{words} on {done.base.spec}" if words else done.base.spec
     name = f"{done.series.name} on {done.base.spec}" if words else done.base.spec
     # Others have no file of the user's.

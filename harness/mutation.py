@@ -12,8 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import arch, build, kconfig, kernel, mutant, resources, runner, score, session, steps, variants
-from harness import report as rendering
+from harness import build, kconfig, kernel, mutant, resources, runner, score, session, steps, variants
 from harness.arch import Arch
 from harness.build import Order
 from harness.deadline import Deadline
@@ -78,21 +77,18 @@ def works(tree: Tree, defects: Sequence[Defect], deadline: Deadline) -> list[Wor
 
 def run(args: argparse.Namespace) -> int:
     """The verb ``mutate``. Returns the exit status. Raises RequestError, BuildError, HostError."""
-    every = session.needs()
-    if unknown := {*args.check} - every.keys():
-        raise RequestError(f"no check {', '.join(sorted(unknown))}", hint=f"there are: {', '.join(every)}")
+    every = session.every(args.check)
     defects = chosen(args.mutants or resources.directory("patches") / "mutants", args.mutant, args.check)
     if unknown := {check for defect in defects for check in defect.checks} - every.keys():
         raise RequestError(f"a mutant names the check {min(unknown)}", hint=f"there are: {', '.join(every)}")
     runner.writable(args.json)
     kconfig.check_profiles(args.profile)
-    arches = [arch.by_name(name) for name in dict.fromkeys(args.arch)] or [build.default_arch()]
+    arches = build.arches_of(args.arch)
     screen = runner.on_terminal()
-    watch = screen.building if screen else rendering.tenths(runner.say)
     # Kernels are built for all checks, also where a few are chosen: then another choice needs no other kernels.
-    order = Order(args.profile, every, args.fragment, runner.say, watch, args.series or "")
+    order = Order(args.profile, every, args.fragment, runner.say, runner.watching(screen), args.series or "")
     evidence = args.evidence or session.new_evidence()
-    request = Request(kernels=[], timeout=args.guest_timeout, accel=args.accel, guests=args.guests, evidence=evidence)
+    request = steps.request_of(args, evidence)
     deadline = Deadline.after(session.FETCH)
     runner.say(f"looking at {args.tree}")
     tree = kernel.source(parse_tree(args.tree), deadline, order)

@@ -108,6 +108,11 @@ def table_text(what: Table) -> str:
     return captured.get().rstrip("\n")
 
 
+def trimmed(what: Table) -> str:
+    """The same without blanks at the ends of its lines."""
+    return "\n".join(line.rstrip() for line in table_text(what).splitlines())
+
+
 def closing(run: Run) -> str:
     """What a maintainer can act on, in a few lines."""
     lines = []

@@ -20,6 +20,7 @@ from harness.build import Order
 from harness.cache import writing
 from harness.deadline import Deadline
 from harness.errors import EXIT_CHECK_FAILED, EXIT_HOST, EXIT_OK, HostError, RequestError
+from harness.make import Watch
 from harness.results import Run
 from harness.session import Request, Session, opened
 from harness.spec import parse_tree
@@ -110,7 +111,7 @@ def asked(args: argparse.Namespace, screen: Screen | None) -> Request:
         profiles=args.profile,
         fragments=args.fragment,
         say=say,
-        watch=screen.building if screen else rendering.tenths(say),
+        watch=watching(screen),
         timeout=args.guest_timeout,
         accel=args.accel,
         fork=not args.no_fork,
@@ -203,6 +204,11 @@ class _Named:
             config.pluginmanager.register(instance, name)
 
 
+def watching(screen: Screen | None) -> Watch:
+    """What is told how far a build is."""
+    return screen.building if screen else rendering.tenths(say)
+
+
 def on_terminal() -> Screen | None:
     """What shows how far it is, if there is a terminal to show it on."""
     if not sys.stdout.isatty():
@@ -242,12 +248,10 @@ def build(args: argparse.Namespace) -> int:
     """
     wanted = parse_tree(args.tree)
     arches = [arch.by_name(name) for name in dict.fromkeys(args.arch)]
-    every = session.needs()
-    if unknown := set(args.check) - every.keys():
-        raise RequestError(f"no check {', '.join(sorted(unknown))}", hint=f"there are: {', '.join(every)}")
+    every = session.every(args.check)
     needs = {name: every[name] for name in args.check or every}
     screen = on_terminal()
-    watch = screen.building if screen else rendering.tenths(say)
+    watch = watching(screen)
     order = Order(args.profile, needs, args.fragment, say, watch, args.series or "")
     say(f"looking at {wanted.spec}")
     with screen.waiting("looking at the tree") if screen else nullcontext():

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from harness.mutant import ENDS, Defect
+from harness.report import trimmed
 from harness.turns import Stage
 
 #: Raised when a field changes its meaning or goes; a new field does not change it.
@@ -153,7 +154,6 @@ def wrong_base(stage: Stage) -> str:
 def table(outcomes: Sequence[Outcome]) -> str:
     """A row for each defect: which check is named for it, and who noticed."""
     # It takes a tenth of a second to import, and a refused request needs none of it.
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
@@ -167,8 +167,5 @@ def table(outcomes: Sequence[Outcome]) -> str:
             if outcome.arch == arch:
                 style = "" if outcome.kind in GOOD else "red"
                 out.add_row(outcome.name, outcome.title, Text(outcome.words, style=style))
-        console = Console()
-        with console.capture() as captured:
-            console.print(out)
-        shown.append("\n".join(line.rstrip() for line in captured.get().rstrip("\n").splitlines()))
+        shown.append(trimmed(out))
     return "\n\n".join(shown)

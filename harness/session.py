@@ -3,28 +3,27 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import platform
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from harness import __version__, arch, cache, kconfig, kernel, modules, qemu, resources, trial
+from harness import __version__, arch, cache, durations, kconfig, kernel, modules, qemu, resources, trial
 from harness.build import Order
 from harness.checks import BROKEN, Check, Era, Verdict, claimed
 from harness.deadline import Deadline
 from harness.declared import Declared, declared
-from harness.errors import HostError, RequestError
+from harness.errors import RequestError
 from harness.guest import Guest
 from harness.kernel import Kernel
 from harness.lab import Lab
@@ -86,7 +85,7 @@ class Session:
         self.columns = columns
         self.lab = lab
         self._pool = pool
-        self._durations = _durations()
+        self._durations = durations.known()
         self._boots: dict[str, Future[object]] = {}
         self.run = Run(
             started=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -119,7 +118,7 @@ class Session:
             return
         self.lab.stop()
         self._pool.close()
-        _remember(self.run.results)
+        durations.remember(self.run.results)
 
     def finish(self) -> Run:
         """All that is known now."""
@@ -219,6 +218,14 @@ def needs(asking: Sequence[Declared] | None = None) -> dict[str, tuple[str, ...]
     return {check.id: check.needs for check in (declared(every) if asking is None else asking)}
 
 
+def every(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """What each check there is needs, by its id. Raises RequestError if one of ``names`` is the id of none."""
+    there = needs()
+    if unknown := {*names} - there.keys():
+        raise RequestError(f"no check {', '.join(sorted(unknown))}", hint=f"there are: {', '.join(there)}")
+    return there
+
+
 def _era(word: str, version: tuple[int, int]) -> Era:
     if word == "auto":
         return Era.of(version)
@@ -267,27 +274,6 @@ def _claim(column: Column) -> dict[str, Any]:
         "claim_why": claims.words,
         "claim_against": column.expect.against(claims.has),
     }
-
-
-def _durations() -> dict[str, float]:
-    """How long each check took when it last ran, in seconds."""
-    try:
-        return {str(name): float(seconds) for name, seconds in json.loads(_file().read_text()).items()}
-    except (OSError, ValueError, AttributeError):
-        return {}
-
-
-def _remember(results: Sequence[Result]) -> None:
-    took = {result.check: result.seconds for result in results if result.verdict in ("pass", "fail")}
-    if not took:
-        return
-    # A disk that is full here only makes the next run a little longer.
-    with suppress(HostError):
-        cache.write(_file(), json.dumps(_durations() | took).encode())
-
-
-def _file() -> Path:
-    return cache.root() / "durations.json"
 
 
 def _age() -> float:

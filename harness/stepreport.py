@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 
 from harness import turns
+from harness.report import trimmed
 from harness.turns import Report, Stage, Turn
 
 #: Findings in the order in which they are told, and what they are called.
@@ -31,7 +32,6 @@ def text(report: Report) -> str:
 
 def _tables(report: Report) -> list[str]:
     # It takes a tenth of a second to import, and a refused request needs none of it.
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
@@ -46,10 +46,7 @@ def _tables(report: Report) -> list[str]:
             turned = [turn for turn in every if turn.arch == arch and turn.n == stage.n]
             cells = [_built(stage), _warnings(stage, changed), _booted(stage), _checks(stage, turned)]
             out.add_row(report.name(stage.n), *(Text(cell, style=style) for cell, style in cells))
-        console = Console()
-        with console.capture() as captured:
-            console.print(out)
-        shown.append("\n".join(line.rstrip() for line in captured.get().rstrip("\n").splitlines()))
+        shown.append(trimmed(out))
     return shown
 
 

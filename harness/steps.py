@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -51,6 +52,20 @@ class Work:
     name: str
     label: str
     tree: Tree
+
+
+def request_of(args: argparse.Namespace, evidence: Path | None) -> Request:
+    """What ``args`` ask for besides kernels: the options of all verbs that check."""
+    return Request(
+        kernels=(),
+        arch=args.arch,
+        say=runner.say,
+        timeout=args.guest_timeout,
+        accel=args.accel,
+        guests=args.guests,
+        evidence=evidence,
+        checks=args.check,
+    )
 
 
 def works(applied: Applied) -> list[Work]:

@@ -7,16 +7,14 @@ import argparse
 from collections.abc import Container, Mapping, Sequence
 from contextlib import nullcontext
 
-from harness import apply, arch, bisection, build, declared, kconfig, paths, runner, session, source, stepreport, turns
-from harness import report as rendering
+from harness import apply, bisection, build, declared, kconfig, paths, runner, session, source, stepreport, turns
 from harness.apply import Applied
 from harness.build import Order
 from harness.deadline import Deadline
-from harness.errors import EXIT_CHECK_FAILED, EXIT_HOST, EXIT_OK, RequestError
+from harness.errors import EXIT_CHECK_FAILED, EXIT_HOST, EXIT_OK
 from harness.results import Run
 from harness.series import Series
-from harness.session import Request
-from harness.steps import Job, Place, built, checked, stage, works
+from harness.steps import Job, Place, built, checked, request_of, stage, works
 from harness.turns import Report
 
 
@@ -41,20 +39,16 @@ def expected(series: Series) -> dict[str, int]:
 
 def run(args: argparse.Namespace) -> int:
     """The verb ``series step``. Returns the exit status. Raises RequestError, HostError."""
-    every = session.needs()
-    ids = [args.bisect] if args.bisect else args.check or [*every]
-    if unknown := {*ids} - every.keys():
-        raise RequestError(f"no check {', '.join(sorted(unknown))}", hint=f"there are: {', '.join(every)}")
+    asked = [args.bisect] if args.bisect else args.check
+    every = session.every(asked)
+    ids = asked or [*every]
     runner.writable(args.json)
     kconfig.check_profiles(args.profile)
-    arches = [arch.by_name(name) for name in dict.fromkeys(args.arch)] or [build.default_arch()]
+    arches = build.arches_of(args.arch)
     screen = runner.on_terminal()
-    watch = screen.building if screen else rendering.tenths(runner.say)
     # Kernels are built for all checks, also where a few are chosen: then another choice needs no other kernels.
-    order = Order(args.profile, every, args.fragment, watch=watch)
-    request = Request(
-        kernels=[], timeout=args.guest_timeout, accel=args.accel, guests=args.guests, evidence=args.evidence
-    )
+    order = Order(args.profile, every, args.fragment, watch=runner.watching(screen))
+    request = request_of(args, args.evidence)
     deadline = Deadline.after(session.FETCH)
     done = apply.applied(source.read(args.series, deadline), args.tree, apply.wish(args), deadline, runner.say)
     if args.bisect:

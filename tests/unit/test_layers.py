@@ -39,7 +39,7 @@ LAYERS = (
     ("console", "protocol", "wire", "channel", "qmp", "qemu", "machine", "accel", "snapshot"),
     ("abi", "calls", "files", "task", "guest", "corefile", "lab"),
     ("checks", "trial"),
-    ("results", "report", "terminal", "turns", "stepreport", "score", "compare", "versus", "reply"),
+    ("results", "durations", "report", "terminal", "turns", "stepreport", "score", "compare", "versus", "reply"),
     (
         "session",
         "plugin",
