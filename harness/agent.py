@@ -13,6 +13,7 @@ from harness.arch import Arch
 from harness.deadline import Deadline
 from harness.errors import HostError
 from harness.kernel import Kernel
+from harness.profiles import Profile
 
 FLAGS = (
     *("-static", "-nostdlib", "-nostartfiles", "-ffreestanding", "-fno-builtin"),
@@ -69,10 +70,10 @@ def image(arch: Arch, deadline: Deadline) -> Path:
     return final
 
 
-def image_with(kernel: Kernel, names: Iterable[str], deadline: Deadline) -> Path:
-    """The initramfs of a guest of ``kernel`` that can load the modules ``names``, as far as the kernel has them.
+def image_with(kernel: Kernel, names: Iterable[str], profile: Profile, deadline: Deadline) -> Path:  # noqa: ARG001 - soon
+    """A guest's initramfs with what ``profile`` has, and the modules ``names`` as far as ``kernel`` has them.
 
-    Where there is nothing to load it is ``image()``. Raises RequestError if modules do not fit, HostError.
+    Where that is nothing it is ``image()``. Raises RequestError if modules do not fit, HostError.
     """
     base = image(kernel.arch, deadline)
     loadable = modules.closure(kernel, names, deadline)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 
-from harness import runner, session, turns
+from harness import declared, runner, session, turns
 from harness.apply import Applied
 from harness.arch import Arch
 from harness.build import Order
@@ -28,7 +28,7 @@ def commit(request: Request, check: str) -> int:
     0 good, 1 bad, 125 where the tree cannot be judged, 128 where no tree could be.
     """
     try:
-        session.every([check])
+        declared.every([check])
         if len(request.kernels) != 1 or len(request.arch) > 1:
             raise RequestError("a bisection has one tree, and one architecture", hint="--kernel . --arch x86_64")
         kernels = request.kernels

@@ -9,6 +9,7 @@ from enum import IntEnum, StrEnum
 
 import pytest
 
+from harness import profiles
 from harness.calls import SyscallError
 from harness.channel import TaskGone
 from harness.errors import GuestCrash, GuestError, GuestTimeout
@@ -85,7 +86,8 @@ class Check:
 
     ``needs``: the Kconfig symbols without which the check has nothing to look at, beyond kconfigs/guest.config, what
     they depend on included: a kernel without one is skipped, and a tree is built with them. ``modules``: what the
-    guest must be able to load, by name, where the kernel does not have it built in.
+    guest must be able to load, by name, where the kernel does not have it built in: a kernel that has one neither way
+    is skipped. ``profile``: what else the guest has (initramfs/profiles.toml).
     """
 
     id: str
@@ -94,6 +96,7 @@ class Check:
     since: Era
     needs: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
+    profile: str = profiles.DEFAULT
 
     def lacks(self, config: Mapping[str, str] | None) -> list[str]:
         """The symbols that it needs and a kernel does not have; nothing where its configuration is not known."""
@@ -106,10 +109,17 @@ class Check:
 
 
 def check(
-    name: str, promise: str, *, patch: str, since: Era = Era.NONE, needs: str = "", modules: str = ""
+    name: str,
+    promise: str,
+    *,
+    patch: str,
+    since: Era = Era.NONE,
+    needs: str = "",
+    modules: str = "",
+    profile: str = profiles.DEFAULT,
 ) -> pytest.MarkDecorator:
     """Make a test function in tests/kernel/ the check ``name``; it gets a pristine ``guest`` of its own.
 
     ``needs`` and ``modules`` are words with blanks between them.
     """
-    return pytest.mark.check(Check(name, promise, patch, since, tuple(needs.split()), tuple(modules.split())))
+    return pytest.mark.check(Check(name, promise, patch, since, tuple(needs.split()), tuple(modules.split()), profile))

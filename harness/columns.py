@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from harness import __version__, process, runner, session, steps
+from harness import __version__, declared, process, runner, session, steps
 from harness.apply import Applied, Step
 from harness.build import Order, arches_of
 from harness.compare import Column
@@ -51,7 +51,7 @@ def built(letter: str, done: Applied, words: str, args: argparse.Namespace, evid
     ``words``: those of the user for the series; empty if it is the tree as it stands. One that does not build has its
     column. Raises RequestError, HostError.
     """
-    every = session.every(args.check)
+    every = declared.every(args.check, args.profile)
     ids = args.check or [*every]
     arches = arches_of(args.arch)
     screen = runner.on_terminal()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from harness import manifest, resources
+from harness import manifest, profiles, resources
 from harness.errors import RequestError
 
 
@@ -22,6 +22,7 @@ class Declared:
     needs: tuple[str, ...]
     modules: tuple[str, ...]
     patch: str = ""
+    profile: str = profiles.DEFAULT
     #: As it is written: "Era.ISOLATED"; empty if it is not.
     since: str = field(default="", compare=False)
     promise: str = field(default="", compare=False)
@@ -70,6 +71,7 @@ def _declared(file: Path) -> Iterator[Declared]:
                     tuple(words["needs"].split()),
                     tuple(words["modules"].split()),
                     words["patch"],
+                    words["profile"] or profiles.DEFAULT,
                     since=names.get(since, since),
                     promise=words["promise"],
                     text=ast.get_docstring(function) or "",
@@ -86,7 +88,8 @@ def _assigned(tree: ast.Module) -> dict[str, str]:
 
 def _literals(given: dict[str, ast.expr], where: str) -> dict[str, str]:
     nothing = ast.Constant("")
-    words = {name: given.get(name, nothing) for name in ("name", "promise", "needs", "modules", "patch", "**")}
+    names = ("name", "promise", "needs", "modules", "profile", "patch", "**")
+    words = {name: given.get(name, nothing) for name in names}
     values = {
         name: word.value
         for name, word in words.items()
@@ -96,9 +99,42 @@ def _literals(given: dict[str, ast.expr], where: str) -> dict[str, str]:
         raise RequestError(
             f"{where}: what this check is called and needs cannot be read off",
             cause="it is looked for before the file is imported",
-            hint='write its id, patch, needs and modules as plain strings: @check("id", …, modules="one two")',
+            hint='write its id, patch, needs, modules and profile as plain strings: @check("id", …, modules="one two")',
         )
     return {"promise": ""} | values
+
+
+def needs(
+    asking: Iterable[Declared] | None = None, chosen: Iterable[str] | None = None, named: Iterable[str] = ()
+) -> dict[str, tuple[str, ...]]:
+    """The Kconfig symbols that each of those checks needs, by its id; of all there are if none are given.
+
+    With ``chosen``, only of checks of the default profile and of those, and of checks that are ``named``.
+    """
+    fit = None if chosen is None else {profiles.DEFAULT, *chosen}
+    names = {*named}
+    return {
+        check.id: check.needs
+        for check in (declared([resources.directory("tests/kernel")]) if asking is None else asking)
+        if fit is None or check.profile in fit or check.id in names
+    }
+
+
+def every(names: Iterable[str], chosen: Iterable[str] = ()) -> dict[str, tuple[str, ...]]:
+    """What each check needs that a kernel is built for, by its id: see ``needs``.
+
+    Raises RequestError if one of ``names`` is the id of none, or one of ``chosen`` no profile.
+    """
+    there = needs()
+    if unknown := {*names} - there.keys():
+        raise RequestError(f"no check {', '.join(sorted(unknown))}", hint=f"there are: {', '.join(there)}")
+    profiles.check(chosen)
+    return needs(None, chosen, names)
+
+
+def loadable(asking: Iterable[Declared], profile: str) -> tuple[str, ...]:
+    """The modules that guests of that profile shall be able to load."""
+    return tuple(sorted({name for check in asking if check.profile == profile for name in check.modules}))
 
 
 def speaking(subject: str) -> tuple[str, ...]:

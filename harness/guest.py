@@ -181,8 +181,8 @@ class Guest(Task):
                 found.append(Kthread(int(pid), name))
         return sorted(found, key=lambda kthread: kthread.pid)
 
-    def load_module(self, name: str) -> bool:
-        """Load a module of the kernel under test and what it depends on; False if the kernel has no such module.
+    def load_module(self, name: str) -> None:
+        """Load a module of the kernel under test and what it depends on, unless the kernel has it built in.
 
         Raises GuestError if one cannot be loaded; RequestError if no check has declared it, so that it is not in the
         guest, wherever the kernel has it.
@@ -193,7 +193,7 @@ class Guest(Task):
                 hint=f'let it say so in its file: @check(…, modules="{name}")',
             )
         if modules.built_in(self.kernel, name):
-            return True
+            return
         top = f"/{modules.GUEST}/{self.kernel.release}"
         paths = modules.load_order(self.read_text(f"{top}/modules.dep"), name) if self.exists(top) else []
         for path in paths:
@@ -209,4 +209,3 @@ class Guest(Task):
                     cause=str(error.strerror),
                     log=self.console,
                 ) from error
-        return bool(paths)

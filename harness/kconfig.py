@@ -8,12 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import profiles as known
 from harness import resources
 from harness.arch import Arch
 from harness.errors import RequestError
 
-#: Fragments on top of what every guest needs; the first one is part of every kernel that is built.
-PROFILES = ("minimal", "storage", "network", "debug", "kunit")
 LINE = re.compile(r"^(?:(CONFIG_\w+)=(.*)|# (CONFIG_\w+) is not set)$", re.MULTILINE)
 
 
@@ -45,21 +44,15 @@ def parse(text: str) -> dict[str, str]:
 
 
 def fragment(name: str) -> dict[str, str]:
-    """The symbols of kconfigs/<name>.config."""
-    return parse((resources.directory("kconfigs") / f"{name}.config").read_text(encoding="utf-8"))
+    """The symbols of kconfigs/<name>.config; none where there is no such file."""
+    path = resources.directory("kconfigs") / f"{name}.config"
+    return parse(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def lacking(config: Mapping[str, str], arch: Arch) -> list[str]:
     """The assignments that a guest of ``arch`` needs and ``config`` does not have."""
     wanted = fragment("guest") | fragment(arch.name)
     return [f"{symbol}={value}" for symbol, value in wanted.items() if config.get(symbol) != value]
-
-
-def check_profiles(profiles: Iterable[str]) -> None:
-    """Raise RequestError for one that is not there."""
-    for name in profiles:
-        if name not in PROFILES:
-            raise RequestError(f"{name!r} is not a profile", hint=f"one of: {', '.join(PROFILES)}")
 
 
 def wishes(
@@ -70,10 +63,10 @@ def wishes(
     ``needs``: the symbols (without CONFIG_) that each check needs; ``more``: fragments of the user's, the last one of
     which is obeyed where they differ from each other or from ours. Raises RequestError if one cannot be read.
     """
-    check_profiles(profiles)
+    known.check(profiles)
     found: dict[str, Wish] = {}
     parts = [("every guest", fragment("guest")), (f"every guest on {arch.name}", fragment(arch.name))]
-    parts += [(f"profile {name}", fragment(name)) for name in dict.fromkeys(("minimal", *profiles))]
+    parts += [(f"profile {name}", fragment(name)) for name in dict.fromkeys((known.DEFAULT, *profiles))]
     parts += [(f"check {check}", {f"CONFIG_{name}": "y" for name in names}) for check, names in needs.items()]
     for by, symbols in parts:
         for symbol, value in symbols.items():

@@ -14,20 +14,24 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from harness import accel, agent, cache, kconfig, machine, qemu, snapshot
+from harness import accel, agent, cache, kconfig, machine, profiles, qemu, snapshot
 from harness.calls import SyscallError
 from harness.console import Sighting, find_troubles
 from harness.deadline import Deadline
 from harness.errors import GuestError, HarnessError, HostError
 from harness.guest import Guest
 from harness.kernel import Kernel
+from harness.profiles import Profile
 
-#: The console of the boot that the snapshot comes from; no check is called so.
+#: The console of the boot that the snapshot comes from, with the profile behind it; no check is called so.
 BOOT = "0-boot"
-#: Seconds for the agent's compilation, which is not the kernel's fault.
-COMPILING = 120.0
+#: Seconds for the agent's compilation and the download of packages, which are not the kernel's fault.
+FETCHING = 1800.0
 #: Seconds for a guest's state to be written to, or read from, a file.
 SAVING = 30.0
+
+#: What a guest is unless something else is said.
+MINIMAL = Profile(profiles.DEFAULT)
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +42,13 @@ def _advice(kernel: Kernel, lack: list[str]) -> str:
     return f"does its configuration have kconfigs/guest.config and kconfigs/{kernel.arch.name}.config?"
 
 
-def _key(kernel: Kernel) -> str:
-    return f"{kernel.arch.name}:{kernel.boot}"
+def _key(kernel: Kernel, profile: Profile) -> str:
+    return f"{_of(kernel)}{profile.name}"
+
+
+def _of(kernel: Kernel) -> str:
+    """How the keys of a kernel begin, whatever the profile."""
+    return f"{kernel.arch.name}:{kernel.boot}:"
 
 
 @dataclass
@@ -66,8 +75,8 @@ class Lab:
     timeout: float
     wish: str = "auto"
     fork: bool = True
-    #: What guests shall be able to load, by name, where their kernel has it.
-    modules: tuple[str, ...] = ()
+    #: What guests of each profile shall be able to load, by name, where their kernel has it.
+    modules: dict[str, tuple[str, ...]] = field(default_factory=dict)
     accels: dict[str, accel.Accel] = field(default_factory=dict)
     #: Seconds that each stage took, of all threads together.
     stages: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
@@ -116,9 +125,9 @@ class Lab:
                 self._running.discard(running)
 
     @contextmanager
-    def guest(self, kernel: Kernel, name: str) -> Iterator[Guest]:
-        """A pristine guest, ready for a check. Raises what the kernel's boot raised, each time."""
-        booted = self.boot(kernel)
+    def guest(self, kernel: Kernel, name: str, profile: Profile = MINIMAL) -> Iterator[Guest]:
+        """A pristine guest, ready for the check ``name``. Raises what the kernel's boot raised, each time."""
+        booted = self.boot(kernel, profile)
         with ExitStack() as stack:
             try:
                 guest = self._fork(stack, kernel, booted, name)
@@ -131,7 +140,7 @@ class Lab:
             if guest is None:
                 running = stack.enter_context(self._machine(booted.setup, self._console(kernel, name)))
                 guest = self._ready(running, kernel, Deadline.after(self.timeout))
-            guest.loadable = self.modules
+            guest.loadable = self.modules.get(profile.name, ())
             yield guest
 
     def _fork(self, stack: ExitStack, kernel: Kernel, booted: Booted, name: str) -> Guest | None:
@@ -160,14 +169,17 @@ class Lab:
         booted.snapshot, booted.why = None, str(error.cause or error.what)
         log.warning("no snapshot, every check boots its own guest: %s", error)
 
-    def boot(self, kernel: Kernel) -> Booted:
-        """Boot ``kernel`` to the agent's READY, once. Raises GuestError, HostError, the same one every time."""
-        key = _key(kernel)
+    def boot(self, kernel: Kernel, profile: Profile = MINIMAL) -> Booted:
+        """Boot ``kernel`` to the agent's READY, once for each profile.
+
+        Raises GuestError, HostError, RequestError, the same one every time.
+        """
+        key = _key(kernel, profile)
         with self._lock(key):
             if key not in self._booted:
                 try:
                     with self.stage("boots"):
-                        self._booted[key] = self._boot(kernel)
+                        self._booted[key] = self._boot(kernel, profile)
                 except HarnessError as error:
                     if isinstance(error, GuestError) and (lack := kconfig.lacking(kernel.config or {}, kernel.arch)):
                         error.hint = error.hint or _advice(kernel, lack)
@@ -177,30 +189,37 @@ class Lab:
             raise booted
         return booted
 
+    def _tried(self, kernel: Kernel) -> list[Booted | HarnessError]:
+        """What came of each profile that ``kernel`` was booted with, the default one first."""
+        tried = {key: self._booted[key] for key in list(self._booted) if key.startswith(_of(kernel))}
+        return [tried[key] for key in sorted(tried, key=lambda key: key != _key(kernel, MINIMAL))]
+
     def booted(self, kernel: Kernel) -> Booted | None:
-        """What the boot of ``kernel`` has brought; None if it did not boot (yet)."""
-        booted = self._booted.get(_key(kernel))
-        return booted if isinstance(booted, Booted) else None
+        """What the first boot of ``kernel`` has brought that came to its end; None if none did (yet)."""
+        return next((each for each in self._tried(kernel) if isinstance(each, Booted)), None)
 
     def boot_troubles(self, kernel: Kernel) -> list[Sighting]:
         """What the kernel complained about while it booted; empty if it did not boot (yet)."""
-        booted = self.booted(kernel)
-        return find_troubles(booted.log) if booted else []
+        logs = [each.log for each in self._tried(kernel) if isinstance(each, Booted)]
+        return list(dict.fromkeys(seen for log in logs for seen in find_troubles(log)))
 
     def no_boot(self, kernel: Kernel) -> str:
-        """Why the kernel did not boot, if that is its own fault; else empty."""
-        error = self._booted.get(_key(kernel))
-        return error.brief if isinstance(error, GuestError) else ""
+        """Why the kernel boots with no profile, if that is its own fault; else empty."""
+        tried = self._tried(kernel)
+        error = next(iter(tried), None)
+        booted = any(isinstance(each, Booted) for each in tried)
+        return error.brief if isinstance(error, GuestError) and not booted else ""
 
-    def _boot(self, kernel: Kernel) -> Booted:
-        image = agent.image_with(kernel, self.modules, Deadline.after(COMPILING))
+    def _boot(self, kernel: Kernel, profile: Profile) -> Booted:
+        image = agent.image_with(kernel, self.modules.get(profile.name, ()), profile, Deadline.after(FETCHING))
         deadline = Deadline.after(self.timeout)
-        setup = qemu.Setup(kernel.arch, kernel.boot, image)
+        name = BOOT if profile.name == profiles.DEFAULT else f"{BOOT}-{profile.name}"
+        setup = qemu.Setup(kernel.arch, kernel.boot, image, memory=profile.memory, cmdline=profile.cmdline)
         with self._lock(f"accel {kernel.arch.name}"):  # one probe is enough
             chosen = accel.known(kernel.arch, self.wish)
             if chosen is None:
                 try:
-                    booted = self._boot_under(kernel, replace(setup, accel="kvm"), deadline.within(accel.PROBE))
+                    booted = self._boot_under(kernel, name, replace(setup, accel="kvm"), deadline.within(accel.PROBE))
                     chosen = accel.Accel("kvm", "a guest has booted under it")
                 except (GuestError, HostError) as error:
                     cause = (error.cause or error.what).splitlines()[0]
@@ -213,31 +232,33 @@ class Lab:
                     return booted
                 deadline = Deadline.after(self.timeout)
             self.accels[kernel.arch.name] = chosen
-        return self._boot_under(kernel, replace(setup, accel=chosen.name), deadline)
+        return self._boot_under(kernel, name, replace(setup, accel=chosen.name), deadline)
 
-    def _boot_under(self, kernel: Kernel, setup: qemu.Setup, deadline: Deadline) -> Booted:
+    def _boot_under(self, kernel: Kernel, name: str, setup: qemu.Setup, deadline: Deadline) -> Booted:
         if not self.fork:
-            return self._boot_cold(kernel, setup, deadline)
+            return self._boot_cold(kernel, name, setup, deadline)
         facts = snapshot.key(setup)
         with snapshot.mine(facts, deadline):
             kept = snapshot.found(facts, self._files)
             if kept is None:
-                booted = self._boot_to_save(kernel, setup, facts, deadline)
+                booted = self._boot_to_save(kernel, name, setup, facts, deadline)
                 booted.snapshot = None if booted.why else snapshot.found(facts, self._files)
                 return booted
-        self._console(kernel, BOOT, kept.console)
+        self._console(kernel, name, kept.console)
         return Booted(setup, kept.console, kept)
 
-    def _boot_cold(self, kernel: Kernel, setup: qemu.Setup, deadline: Deadline) -> Booted:
-        with self._machine(setup, self._console(kernel, BOOT)) as running:
+    def _boot_cold(self, kernel: Kernel, name: str, setup: qemu.Setup, deadline: Deadline) -> Booted:
+        with self._machine(setup, self._console(kernel, name)) as running:
             return Booted(setup, self._ready(running, kernel, deadline).boot_log)
 
-    def _boot_to_save(self, kernel: Kernel, setup: qemu.Setup, facts: dict[str, str], deadline: Deadline) -> Booted:
+    def _boot_to_save(
+        self, kernel: Kernel, name: str, setup: qemu.Setup, facts: dict[str, str], deadline: Deadline
+    ) -> Booted:
         booted = None
         try:
             with snapshot.draft(setup) as made:
                 ram = qemu.Ram(made.ram, shared=True)
-                with self._machine(setup, self._console(kernel, BOOT), ram) as running:
+                with self._machine(setup, self._console(kernel, name), ram) as running:
                     guest = self._ready(running, kernel, deadline)
                     booted = Booted(setup, guest.boot_log)
                     running.save(made.state, deadline.within(SAVING))

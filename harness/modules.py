@@ -128,6 +128,17 @@ def built_in(kernel: Kernel, name: str) -> bool:
     return (kernel.config or {}).get(symbol) == "y" or spelt(name) in _built_in(kernel.modules)
 
 
+def missing(kernel: Kernel, names: Iterable[str]) -> set[str]:
+    """Those of ``names`` that ``kernel`` neither has built in nor as a file.
+
+    Where there is a configuration and no modules, what is needed is built in, or that configuration lacks it.
+    """
+    if kernel.modules is None and kernel.config is not None:
+        return set()
+    there = _files(kernel.modules) if kernel.modules and names else {}
+    return {name for name in names if spelt(name) not in there and not built_in(kernel, name)}
+
+
 def slim(data: bytes) -> bytes:
     """A module without its debug sections: the kernel takes only what has SHF_ALLOC, and its symbol table.
 

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import build, kconfig, kernel, mutant, resources, runner, score, session, steps, variants
+from harness import build, declared, kernel, mutant, resources, runner, score, session, steps, variants
 from harness.arch import Arch
 from harness.build import Order
 from harness.deadline import Deadline
@@ -77,12 +77,11 @@ def works(tree: Tree, defects: Sequence[Defect], deadline: Deadline) -> list[Wor
 
 def run(args: argparse.Namespace) -> int:
     """The verb ``mutate``. Returns the exit status. Raises RequestError, BuildError, HostError."""
-    every = session.every(args.check)
+    every = declared.every(args.check, args.profile)
     defects = chosen(args.mutants or resources.directory("patches") / "mutants", args.mutant, args.check)
     if unknown := {check for defect in defects for check in defect.checks} - every.keys():
         raise RequestError(f"a mutant names the check {min(unknown)}", hint=f"there are: {', '.join(every)}")
     runner.writable(args.json)
-    kconfig.check_profiles(args.profile)
     arches = build.arches_of(args.arch)
     screen = runner.on_terminal()
     # Kernels are built for all checks, also where a few are chosen: then another choice needs no other kernels.

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from harness import console, report, resources, trial
+from harness import console, profiles, report, resources, trial
 from harness.checks import BROKEN, Check, Verdict
 from harness.errors import HarnessError, RequestError
 from harness.guest import Guest
@@ -165,7 +165,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = kept
     for item in kept:
         check = checks.get(item)
-        if check and (lacks := check.lacks(_column(item).kernel.config)):
+        if check and session and (lacks := session.lacks(check, _column(item))):
             item.add_marker(pytest.mark.skip(reason=f"this kernel lacks {', '.join(lacks)}"))
         elif check and check.expected(_column(item).expect) is Verdict.FAIL:
             reason = f"due before {check.since}; a pass would not discriminate: it proves nothing about {check.id}"
@@ -209,7 +209,7 @@ def guest(request: pytest.FixtureRequest, column: Column) -> Iterator[Guest | No
     if _AHEAD in request.node.stash:
         yield None  # it has its guest elsewhere
         return
-    with session.lab.guest(column.kernel, check.id) as running:
+    with session.lab.guest(column.kernel, check.id, profiles.by_name(check.profile)) as running:
         request.node.stash[_GUEST] = running
         yield running
 

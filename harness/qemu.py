@@ -7,15 +7,13 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import cache, process
+from harness import cache, process, profiles
 from harness.arch import Arch
 from harness.deadline import Deadline
 from harness.errors import HostError
 
 #: Seconds that QEMU may take to say its version.
 ASKING = 20.0
-#: MiB of a guest unless a profile asks for more.
-MEMORY = 256
 #: Kernel parameters every guest gets, beside the architecture's own.
 CMDLINE = (
     "panic=-1",  # a panic resets at once, and -no-reboot turns that into an end
@@ -45,7 +43,7 @@ class Setup:
     kernel: Path
     initrd: Path
     accel: str = "tcg"
-    memory: int = MEMORY
+    memory: int = profiles.MEMORY
     cmdline: tuple[str, ...] = ()
 
     @property

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness import arch, kernel, plugin, resources, session
+from harness import arch, declared, kernel, plugin, resources, session
 from harness import report as rendering
 from harness.build import Order
 from harness.cache import writing
@@ -248,7 +248,7 @@ def build(args: argparse.Namespace) -> int:
     """
     wanted = parse_tree(args.tree)
     arches = [arch.by_name(name) for name in dict.fromkeys(args.arch)]
-    every = session.every(args.check)
+    every = declared.every(args.check, args.profile)
     needs = {name: every[name] for name in args.check or every}
     screen = on_terminal()
     watch = watching(screen)

@@ -9,20 +9,21 @@ import platform
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from harness import __version__, arch, cache, durations, kconfig, kernel, modules, qemu, resources, trial
+from harness import __version__, arch, cache, declared, durations, kernel, modules, profiles, qemu, resources, trial
 from harness.build import Order
 from harness.checks import BROKEN, Check, Era, Verdict, claimed
 from harness.deadline import Deadline
-from harness.declared import Declared, declared
+from harness.declared import Declared
 from harness.errors import RequestError
 from harness.guest import Guest
 from harness.kernel import Kernel
@@ -86,7 +87,7 @@ class Session:
         self.lab = lab
         self._pool = pool
         self._durations = durations.known()
-        self._boots: dict[str, Future[object]] = {}
+        self._boots: dict[tuple[str, str], Future[object]] = {}
         self.run = Run(
             started=datetime.now(UTC).isoformat(timespec="seconds"),
             harness=__version__,
@@ -94,22 +95,40 @@ class Session:
             evidence=str(lab.evidence),
         )
         self._begun = time.monotonic()
+        #: Modules that checks want and a kernel does not have, by its label, once somebody has asked.
+        self._missing: dict[str, set[str]] = {}
 
     def begin(self) -> None:
         """Boot every kernel, while others look for the checks; what goes wrong is told to who wants a guest of it."""
-        for column in self.columns:
-            self._boots[column.kernel.label] = self._pool.add(-math.inf, partial(self.lab.boot, column.kernel))
+        if profiles.DEFAULT in self.lab.modules:  # what checks of others want is known once they are found
+            for column in self.columns:
+                self._boot(column, profiles.DEFAULT)
+
+    def _boot(self, column: Column, profile: str) -> Future[object]:
+        key = column.kernel.label, profile
+        if key not in self._boots:
+            work = partial(self.lab.boot, column.kernel, profiles.by_name(profile))
+            self._boots[key] = self._pool.add(-math.inf, work)
+        return self._boots[key]
+
+    def lacks(self, check: Check, column: Column) -> list[str]:
+        """What a kernel would need for a check and does not have: symbols of its configuration, else modules."""
+        label = column.kernel.label
+        if label not in self._missing:
+            self._missing[label] = modules.missing(column.kernel, {*chain(*self.lab.modules.values())})
+        missing = self._missing[label]
+        return check.lacks(column.kernel.config) or [f"the module {name}" for name in check.modules if name in missing]
 
     def ahead(self, check: Check, column: Column, body: Callable[[Guest], object]) -> Future[Outcome]:
         """Do a check as soon as its kernel has booted and there is room, the longest ones first."""
         ended: Future[Outcome] = Future()
-        work = partial(trial.perform, self.lab, column.kernel, check.id, body)
+        work = partial(trial.perform, self.lab, column.kernel, check, body)
         rank = -self._durations.get(check.id, UNKNOWN)
 
         def ready(_: Future[object]) -> None:
             self._pool.add(rank, work).add_done_callback(partial(_hand_over, ended))
 
-        self._boots[column.kernel.label].add_done_callback(ready)
+        self._boot(column, check.profile).add_done_callback(ready)
         return ended
 
     def stop(self) -> None:
@@ -192,8 +211,9 @@ def columns(request: Request, asking: Sequence[Declared], deadline: Deadline) ->
         expect *= len(request.kernels)
     for word in expect:
         _era(word, (0, 0))  # a wrong word is found before anything is fetched
-    kconfig.check_profiles(request.profiles)
-    order = Order(request.profiles, needs(asking), request.fragments, request.say, request.watch, request.series)
+    profiles.check(request.profiles)
+    needs = declared.needs(asking, request.profiles, request.checks)
+    order = Order(request.profiles, needs, request.fragments, request.say, request.watch, request.series)
     found = [
         Column(found, _era(word, found.version))
         for spec, word in zip(request.kernels, expect, strict=True)
@@ -209,21 +229,7 @@ def columns(request: Request, asking: Sequence[Declared], deadline: Deadline) ->
 
 def asked(request: Request) -> list[Declared]:
     """What the checks of ``request`` need, as far as that is known before pytest collects them. Raises RequestError."""
-    return declared(request.paths or [resources.directory("tests/kernel")], request.checks)
-
-
-def needs(asking: Sequence[Declared] | None = None) -> dict[str, tuple[str, ...]]:
-    """The Kconfig symbols that each of those checks needs, by its id; of all there are if none are given."""
-    every = [resources.directory("tests/kernel")]
-    return {check.id: check.needs for check in (declared(every) if asking is None else asking)}
-
-
-def every(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """What each check there is needs, by its id. Raises RequestError if one of ``names`` is the id of none."""
-    there = needs()
-    if unknown := {*names} - there.keys():
-        raise RequestError(f"no check {', '.join(sorted(unknown))}", hint=f"there are: {', '.join(there)}")
-    return there
+    return declared.declared(request.paths or [resources.directory("tests/kernel")], request.checks)
 
 
 def _era(word: str, version: tuple[int, int]) -> Era:
@@ -244,10 +250,12 @@ def opened(request: Request) -> Iterator[Session]:
     stages = {"start": _age()}
     deadline = Deadline.after(FETCH)
     asking = asked(request)
-    loadable = tuple(sorted({name for check in asking for name in check.modules}))
+    loadable = {name: declared.loadable(asking, name) for name in dict.fromkeys(check.profile for check in asking)}
+    memory = max((profiles.by_name(name).memory for name in loadable), default=profiles.MEMORY)
     found = columns(request, asking, deadline)
     for column in found:
-        modules.closure(column.kernel, loadable, deadline)  # if they do not fit, that is told before anything boots
+        for names in loadable.values():  # if they do not fit, that is told before anything boots
+            modules.closure(column.kernel, names, deadline)
     stages["kernels"] = _age() - stages["start"]
     for name in {column.kernel.arch.name for column in found}:
         qemu.program(arch.by_name(name))
@@ -255,7 +263,7 @@ def opened(request: Request) -> Iterator[Session]:
         lab = stack.enter_context(Lab(request.evidence or new_evidence(), request.timeout, request.accel, request.fork))
         lab.modules = loadable
         lab.stages.update(stages)
-        session = Session(request, found, lab, Pool(request.guests or room(qemu.MEMORY)))
+        session = Session(request, found, lab, Pool(request.guests or room(memory)))
         stack.callback(session.stop)
         yield session
 

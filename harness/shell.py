@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from harness import accel, agent, apt, arch, cache, initramfs, kernel, process, qemu, resources, session
+from harness import accel, agent, apt, arch, cache, declared, initramfs, kernel, process, profiles, qemu, resources
 from harness.arch import ARCHES, Arch
 from harness.build import Order
 from harness.deadline import Deadline
@@ -56,11 +56,11 @@ def run(args: argparse.Namespace) -> int:
     """
     if len(args.kernel) > 1:
         raise RequestError(f"a shell runs on one kernel, and these are {len(args.kernel)}", hint="give --kernel once")
-    memory = qemu.MEMORY if args.memory is None else args.memory
+    memory = profiles.MEMORY if args.memory is None else args.memory
     if memory < LEAST:
         raise RequestError(f"--memory {memory}: no kernel does with less than {LEAST} MiB", hint="leave it away")
     deadline = Deadline.after(FETCH)
-    order = Order(args.profile, session.needs(), args.fragment, say)
+    order = Order(args.profile, declared.needs(None, args.profile), args.fragment, say)
     subject = _kernel(args.kernel[0], [arch.by_name(name) for name in args.arch], order, deadline)
     chosen = accel.known(subject.arch, args.accel) or accel.Accel("tcg", "KVM has not been tried")
     append = shlex.split(" ".join(args.append))

@@ -9,8 +9,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import profiles
 from harness.calls import SyscallError
-from harness.checks import BROKEN
+from harness.checks import BROKEN, Check
 from harness.errors import GuestError, GuestTimeout, KernelComplaint
 from harness.guest import Guest
 from harness.kernel import Kernel
@@ -35,16 +36,17 @@ class Outcome:
     console: Path | None
 
 
-def perform(lab: Lab, kernel: Kernel, name: str, body: Callable[[Guest], object]) -> Outcome:
+def perform(lab: Lab, kernel: Kernel, check: Check, body: Callable[[Guest], object]) -> Outcome:
     """Do ``body`` with a pristine guest of its own. Raises nothing: whatever comes is in the outcome."""
     begun = time.monotonic()
     guest = None
     error: BaseException | None = None
     try:
-        lab.boot(kernel)  # a stage by itself, and no part of making the guest
+        profile = profiles.by_name(check.profile)
+        lab.boot(kernel, profile)  # a stage by itself, and no part of making the guest
         with ExitStack() as stack:
             with lab.stage("guests"):
-                guest = stack.enter_context(lab.guest(kernel, name))
+                guest = stack.enter_context(lab.guest(kernel, check.id, profile))
             with lab.stage("checks"), judged(guest):
                 body(guest)
             with lab.stage("ends"):

@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Container, Mapping, Sequence
 from contextlib import nullcontext
 
-from harness import apply, bisection, build, declared, kconfig, paths, runner, session, source, stepreport, turns
+from harness import apply, bisection, build, declared, paths, runner, session, source, stepreport, turns
 from harness.apply import Applied
 from harness.build import Order
 from harness.deadline import Deadline
@@ -40,10 +40,9 @@ def expected(series: Series) -> dict[str, int]:
 def run(args: argparse.Namespace) -> int:
     """The verb ``series step``. Returns the exit status. Raises RequestError, HostError."""
     asked = [args.bisect] if args.bisect else args.check
-    every = session.every(asked)
+    every = declared.every(asked, args.profile)
     ids = asked or [*every]
     runner.writable(args.json)
-    kconfig.check_profiles(args.profile)
     arches = build.arches_of(args.arch)
     screen = runner.on_terminal()
     # Kernels are built for all checks, also where a few are chosen: then another choice needs no other kernels.

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from program import Done, Program, eventually
 
-from harness import kconfig, session
+from harness import declared, kconfig, profiles
 from harness.arch import ARCHES
 
 TREE = Path(__file__).resolve().parents[1] / "toytree"
@@ -33,9 +33,9 @@ GIT |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 def toy(path: Path) -> Path:
     """A copy of the toy tree, whose Kconfig has all symbols that anything in the harness asks for."""
     shutil.copytree(TREE, path)
-    names = {name for needs in session.needs().values() for name in needs}
+    names = {name for needs in declared.needs().values() for name in needs}
     for arch in ARCHES:
-        for name in ("guest", arch.name, *kconfig.PROFILES):
+        for name in ("guest", arch.name, *profiles.every()):
             names |= {symbol.removeprefix("CONFIG_") for symbol in kconfig.fragment(name)}
     text = "".join(f'config {name}\n\tbool "{name}"\n\n' for name in sorted(names))
     (path / "Kconfig.wanted").write_text(f"# SPDX-License-Identifier: GPL-2.0-only\n{text}")

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import explain, mutant, resources, session
-from harness.declared import declared
+from harness import declared, explain, mutant, resources
 from harness.errors import RequestError
 
 TOP = Path(__file__).resolve().parents[2]
@@ -37,7 +36,7 @@ def test_all_that_is_known_of_one() -> None:
 
 
 def test_every_check_says_how_it_is_done_and_has_a_defect() -> None:
-    every = declared([resources.directory("tests/kernel")])
+    every = declared.declared([resources.directory("tests/kernel")])
     assert [check.id for check in every if not check.text] == []
     assert [check.id for check in every if not check.promise or not explain.text(check.id)] == []
 
@@ -45,7 +44,7 @@ def test_every_check_says_how_it_is_done_and_has_a_defect() -> None:
 def test_a_check_that_is_none() -> None:
     with pytest.raises(RequestError, match="no check 'rooot'") as error:
         explain.text("rooot")
-    assert all(name in error.value.hint for name in session.needs())
+    assert all(name in error.value.hint for name in declared.needs())
 
 
 def test_only_the_standard_library_is_needed() -> None:

@@ -12,9 +12,11 @@ import pytest
 from harness import kconfig, resources
 from harness.arch import ARCHES, ARM64, X86_64, Arch
 from harness.errors import RequestError
-from harness.kconfig import PROFILES, Wish
+from harness.kconfig import Wish
+from harness.profiles import every
 
 DIRECTORY = resources.directory("kconfigs")
+PROFILES = tuple(every())
 NEEDS = {"kcmp": ["KCMP"], "modprobe": ["MODULES", "SYSCTL"]}
 
 

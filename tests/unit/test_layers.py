@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "harness"
 #: imports from the layers below its own, and from its own as long as there is no cycle. A new
 #: module goes to the lowest layer that its imports allow; a name that has no file yet does no harm.
 LAYERS = (
-    ("__init__", "errors", "deadline", "process", "cache", "arch", "resources", "pool"),
+    ("__init__", "errors", "deadline", "process", "cache", "arch", "resources", "pool", "profiles"),
     ("packages", "toolchain", "image", "apt", "debian", "kconfig", "vmlinux"),
     (
         "diff",

@@ -20,6 +20,7 @@ from harness.arch import ARCHES, ARM64, Arch
 from harness.deadline import Deadline
 from harness.errors import HostError, RequestError
 from harness.kernel import Kernel
+from harness.lab import MINIMAL
 
 RELEASE = "7.3.4-test"
 DEBUG = b"debug" * 1000
@@ -250,15 +251,15 @@ def test_debians_modules(arch: Arch, tmp_path: Path, monkeypatch: pytest.MonkeyP
         places = {one.name: one.place for one in found}
         assert {places[name] for name in each.after} <= set(order[:-1])
     # The image has them behind all that it had before, and is made once.
-    image = agent.image_with(cloud, ["btrfs"], soon())
+    image = agent.image_with(cloud, ["btrfs"], MINIMAL, soon())
     before = image.stat()
-    assert agent.image_with(cloud, ["btrfs"], soon()).stat() == before
+    assert agent.image_with(cloud, ["btrfs"], MINIMAL, soon()).stat() == before
     assert image.read_bytes().startswith(base.read_bytes())
     assert b"/btrfs.ko.xz\0" in image.read_bytes()
     assert b"/cifs.ko.xz\0" not in image.read_bytes()
     # Nothing to load: the very image that all kernels share.
     for wanted in ((), ("test_firmware",), ("no_such_module",)):
-        assert agent.image_with(cloud, wanted, soon()) == agent.image(arch, soon())
+        assert agent.image_with(cloud, wanted, MINIMAL, soon()) == agent.image(arch, soon())
 
 
 def test_directories_come_before_what_is_in_them() -> None:

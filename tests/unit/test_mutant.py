@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import mutant, resources, session
+from harness import declared, mutant, resources
 from harness.errors import RequestError
 from harness.mutant import Defect, Edit, NoPlace
 
@@ -233,7 +233,7 @@ def test_a_directory_without_any(tmp_path: Path) -> None:
 
 def test_the_defects_in_patches() -> None:
     every = mutant.all_in(resources.directory("patches") / "mutants")
-    assert {check for defect in every for check in defect.checks} <= session.needs().keys()
+    assert {check for defect in every for check in defect.checks} <= declared.needs().keys()
     assert all(len({(edit.function, edit.what) for edit in defect.edits}) == len(defect.edits) for defect in every)
     # Each says something else, and is another change.
     for what in ("title", "edits"):
