@@ -8,7 +8,7 @@ import os
 import random
 import struct
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,6 +31,8 @@ __tracebackhide__ = True
 _RECORD = 2048
 #: Bytes of randomness for a fork: what the kernel's generator has as its key.
 _SEED = 32
+#: Nanoseconds that a guest rests between two looks at what is waited for.
+_LOOK = 20_000_000
 _SYMBOL = {"proc": "PROC_FS", "sysfs": "SYSFS", "devtmpfs": "DEVTMPFS"}
 
 
@@ -139,6 +141,21 @@ class Guest(Task):
             return None
         self.caller_argv = caller.argv
         return Task(self.channel, self.arch, caller.route, caller.pid)
+
+    def until(self, condition: Callable[[], bool], what: str, seconds: float = 10) -> None:
+        """Look again and again until ``condition`` is true, for so many seconds of the guest's own clock.
+
+        Raises AssertionError, which says ``what`` was waited for; GuestCrash, GuestTimeout.
+        """
+        begun = 0
+        while not condition():
+            out = Out(16)
+            self.all(("nanosleep", struct.pack("<qq", 0, _LOOK), 0), ("clock_gettime", abi.CLOCK_MONOTONIC, out))
+            whole, rest = struct.unpack("<qq", out.value)
+            now = whole * 10**9 + rest
+            begun = begun or now
+            if now - begun > seconds * 10**9:
+                raise AssertionError(f"waited {seconds:g} s: {what}")
 
     def boot_troubles(self) -> list[Sighting]:
         """What the kernel complained about before the checks began."""

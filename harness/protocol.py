@@ -139,10 +139,13 @@ class Ref:
 
 @dataclass(frozen=True)
 class Pointers:
-    """A structure with pointers in it: ``data``, and for each offset in ``at`` the bytes it shall point to."""
+    """A structure with pointers in it: ``data``, and for each offset in ``at`` what it shall point to.
 
-    data: bytes
-    at: tuple[tuple[int, bytes], ...]
+    Where one of them is an ``Out``, what the kernel has made of it comes back.
+    """
+
+    data: bytes | Out
+    at: tuple[tuple[int, bytes | Out], ...]
 
 
 Argument = int | str | bytes | Out | Ref | Pointers
@@ -176,24 +179,20 @@ class Batch:
             return _PLAIN, argument & 0xFFFFFFFFFFFFFFFF
         if isinstance(argument, Ref):
             return _RESULT, argument.call
-        if isinstance(argument, Out):
-            at = self._place(argument.start.ljust(argument.size, b"\0"))
-            self._slices.append((argument, at, len(self._calls) if argument.limit else _NO_LIMIT))
-            return _DATA, at
         if isinstance(argument, Pointers):
-            data = bytearray(argument.data)
-            places = [(offset, self._place(target)) for offset, target in argument.at]
-            for offset, target_at in places:
-                struct.pack_into("<Q", data, offset, target_at)
-            at = self._place(bytes(data))
-            self._pointers += [at + offset for offset, _ in places]
+            at = self._place(argument.data)
+            for offset, target in argument.at:
+                struct.pack_into("<Q", self._given, at + offset, self._place(target))
+                self._pointers.append(at + offset)
             return _DATA, at
-        data = bytearray(argument.encode() + b"\0" if isinstance(argument, str) else argument)
-        return _DATA, self._place(bytes(data))
+        return _DATA, self._place(argument.encode() + b"\0" if isinstance(argument, str) else argument)
 
-    def _place(self, data: bytes) -> int:
+    def _place(self, data: bytes | Out) -> int:
         self._given += bytes(-len(self._given) % 16)  # structures want their alignment
         at = len(self._given)
+        if isinstance(data, Out):
+            self._slices.append((data, at, len(self._calls) if data.limit else _NO_LIMIT))
+            data = data.start.ljust(data.size, b"\0")
         self._given += data
         return at
 

@@ -108,6 +108,20 @@ def test_a_batch_places_buffers_and_pointers() -> None:
     assert struct.unpack_from("<q", body, 16 + 16 + 3 * 8) == (-100,)
 
 
+def test_what_a_structure_points_to_comes_back_and_so_does_the_structure() -> None:
+    batch, header, sense = Batch(), Out(16, b"S"), Out(4)
+    batch.add(1, (Pointers(header, ((8, sense),)),))
+    body = batch.pack()
+    given, size = struct.unpack_from("<II", body, 8)
+    data = body[-given:].ljust(size, b"\0")
+    place, *slices = struct.unpack_from("<IIIHHIIHH", body, 16 + 64)
+    (points_to,) = struct.unpack_from("<Q", data, place)
+    assert sorted([slices[:2], slices[4:6]]) == [[place - 8, 16], [points_to, 4]]
+    answers = struct.pack("<qI", 0, 16) + b"s".ljust(16, b"\0") + struct.pack("<I", 4) + b"ouch"
+    assert batch.unpack(answers) == [0]
+    assert (header.value[:1], sense.value) == (b"s", b"ouch")
+
+
 def test_a_batch_reads_results_and_slices() -> None:
     batch, out = Batch(), Out(8, limit=True)
     batch.add(0, (3, out, 8))
