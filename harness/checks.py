@@ -87,7 +87,8 @@ class Check:
     ``needs``: the Kconfig symbols without which the check has nothing to look at, beyond kconfigs/guest.config, what
     they depend on included: a kernel without one is skipped, and a tree is built with them. ``modules``: what the
     guest must be able to load, by name, where the kernel does not have it built in: a kernel that has one neither way
-    is skipped. ``profile``: what else the guest has (initramfs/profiles.toml).
+    is skipped. ``profile``: what else the guest has (initramfs/profiles.toml). ``static``: nothing is booted, for no
+    guest can have the hardware: the kernel's files are read.
     """
 
     id: str
@@ -97,6 +98,7 @@ class Check:
     needs: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     profile: str = profiles.DEFAULT
+    static: bool = False
 
     def lacks(self, config: Mapping[str, str] | None) -> list[str]:
         """The symbols that it needs and a kernel does not have; nothing where its configuration is not known."""
@@ -117,9 +119,11 @@ def check(
     needs: str = "",
     modules: str = "",
     profile: str = profiles.DEFAULT,
+    static: bool = False,
 ) -> pytest.MarkDecorator:
     """Make a test function in tests/kernel/ the check ``name``; it gets a pristine ``guest`` of its own.
 
-    ``needs`` and ``modules`` are words with blanks between them.
+    With ``static`` it gets the ``kernel``, and no guest. ``needs`` and ``modules`` are words with blanks between them.
     """
-    return pytest.mark.check(Check(name, promise, patch, since, tuple(needs.split()), tuple(modules.split()), profile))
+    words = tuple(needs.split()), tuple(modules.split())
+    return pytest.mark.check(Check(name, promise, patch, since, *words, profile, static))

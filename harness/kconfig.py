@@ -49,6 +49,11 @@ def fragment(name: str) -> dict[str, str]:
     return parse(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
+def profile(name: str, arch: Arch) -> dict[str, str]:
+    """The symbols of a profile: those on every architecture, and those that only ``arch`` has."""
+    return fragment(name) | fragment(f"{name}.{arch.name}")
+
+
 def lacking(config: Mapping[str, str], arch: Arch) -> list[str]:
     """The assignments that a guest of ``arch`` needs and ``config`` does not have."""
     wanted = fragment("guest") | fragment(arch.name)
@@ -66,7 +71,7 @@ def wishes(
     known.check(profiles)
     found: dict[str, Wish] = {}
     parts = [("every guest", fragment("guest")), (f"every guest on {arch.name}", fragment(arch.name))]
-    parts += [(f"profile {name}", fragment(name)) for name in dict.fromkeys((known.DEFAULT, *profiles))]
+    parts += [(f"profile {name}", profile(name, arch)) for name in dict.fromkeys((known.DEFAULT, *profiles))]
     parts += [(f"check {check}", {f"CONFIG_{name}": "y" for name in names}) for check, names in needs.items()]
     for by, symbols in parts:
         for symbol, value in symbols.items():

@@ -98,6 +98,12 @@ def files(kernel: Kernel, loadable: Iterable[Module], deadline: Deadline) -> dic
     return made | {f"{top}/modules.dep": modules_dep(loadable).encode()}
 
 
+def read(kernel: Kernel, name: str, deadline: Deadline) -> bytes | None:
+    """The module ``name`` as it was built; None if it is built in, or not there. Raises RequestError, HostError."""
+    path = _files(kernel.modules).get(spelt(name)) if kernel.modules else None
+    return _unpacked(kernel.modules / path, deadline) if kernel.modules and path else None
+
+
 def modules_dep(loadable: Iterable[Module]) -> str:
     """The modules.dep for modules in load order: behind each what it needs, the first to be loaded last.
 

@@ -17,6 +17,7 @@ from harness import console, profiles, report, resources, trial
 from harness.checks import BROKEN, Check, Verdict
 from harness.errors import HarnessError, RequestError
 from harness.guest import Guest
+from harness.kernel import Kernel
 from harness.results import Result
 from harness.session import Column, Request, Session, opened
 from harness.trial import Outcome
@@ -204,14 +205,23 @@ def _plain(item: pytest.Function) -> bool:
 def guest(request: pytest.FixtureRequest, column: Column) -> Iterator[Guest | None]:
     """A pristine guest of the kernel under test, which no other check has seen or will see."""
     session, check = session_of(request.config), check_of(request.node)
-    if session is None or check is None:
-        pytest.fail("the guest fixture needs --kernel and a @check", pytrace=False)
+    if session is None or check is None or check.static:
+        pytest.fail("the guest fixture needs --kernel and a @check that is not static", pytrace=False)
     if _AHEAD in request.node.stash:
         yield None  # it has its guest elsewhere
         return
     with session.lab.guest(column.kernel, check.id, profiles.by_name(check.profile)) as running:
         request.node.stash[_GUEST] = running
         yield running
+
+
+@pytest.fixture
+def kernel(request: pytest.FixtureRequest, column: Column) -> Kernel:
+    """The kernel under test, for a check that boots nothing."""
+    check = check_of(request.node)
+    if check is None or not check.static:
+        pytest.fail("the kernel fixture needs a @check(…, static=True)", pytrace=False)
+    return column.kernel
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

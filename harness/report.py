@@ -70,7 +70,8 @@ def cell(result: Result) -> str:
 
 def word(result: Result) -> str:
     """What a cell says."""
-    return CELLS[cell(result)][0]
+    said = CELLS[cell(result)][0]
+    return f"{said} (static)" if result.how == "static" and result.verdict in ("pass", "fail") else said
 
 
 def table(run: Run) -> Table:
@@ -87,7 +88,7 @@ def table(run: Run) -> Table:
         row = [Text(name)]
         for kernel in run.kernels:
             result = cells.get((name, kernel.label))
-            row.append(Text(*CELLS[cell(result)]) if result else Text("-"))
+            row.append(Text(word(result), CELLS[cell(result)][1]) if result else Text("-"))
         out.add_row(*row)
     return out
 
@@ -118,9 +119,9 @@ def closing(run: Run) -> str:
     lines = []
     for kernel in run.kernels:
         mine = [result for result in run.results if result.kernel == kernel.label]
-        counts = Counter(cell(result) for result in mine)
+        counts = Counter(word(result).replace("?", "") for result in mine)
         bad = [result for result in mine if not result.ok]
-        said = ", ".join(f"{count} {CELLS[key][0].rstrip('?')}" for key, count in counts.most_common())
+        said = ", ".join(f"{count} {key}" for key, count in counts.most_common())
         lines.append(f"{kernel.name} ({kernel.arch}, {kernel.accel or 'not booted'}): {said or 'nothing ran'}.")
         if kernel.claim:
             lines.append(f"  claims: {kernel.claim} ({kernel.claim_why})")
@@ -258,6 +259,8 @@ def _suite(kernel: KernelFacts, results: list[Result]) -> ET.Element:
     )
     for result in results:
         case = ET.SubElement(suite, "testcase", classname=kernel.label, name=result.check, time=str(result.seconds))
+        if result.how != "boot":
+            ET.SubElement(ET.SubElement(case, "properties"), "property", name="how", value=result.how)
         if result.verdict == "skip":
             ET.SubElement(case, "skipped", message=_printable(result.reason))
         elif not result.ok:

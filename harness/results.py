@@ -67,6 +67,8 @@ class Result:
     tail: str = ""
     console: str = ""
     repeat: str = ""
+    #: Whether a guest showed it ("boot"), or only the kernel's files were read ("static").
+    how: str = "boot"
 
     @property
     def indiscriminate(self) -> bool:

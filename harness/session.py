@@ -181,6 +181,7 @@ class Session:
             kernel=column.kernel.label,
             verdict=str(verdict),
             expected=str(expected),
+            how="static" if check.static else "boot",
             ok=(due or verdict is Verdict.SKIP) and not result.troubles,
             repeat=self.repeat(check, column),
         )

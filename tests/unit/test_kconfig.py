@@ -60,12 +60,18 @@ def test_fragments_of_ours_agree() -> None:
     """And none repeats what is there anyway."""
     always = set(kconfig.fragment("guest"))
     for arch, (one, other) in itertools.product(ARCHES, itertools.combinations(PROFILES, 2)):
-        first, second = kconfig.fragment(one), kconfig.fragment(other)
+        first, second = kconfig.profile(one, arch), kconfig.profile(other, arch)
         assert all(first[symbol] == second[symbol] for symbol in first.keys() & second.keys()), (one, other)
         # Where two have half of it in common, a third one is missing.
-        assert 2 * len(first.keys() & second.keys()) < min(len(first), len(second)), (one, other)
+        common = first.keys() & second.keys()
+        assert not common or 2 * len(common) < min(len(first), len(second)), (one, other)
         assert not (always | kconfig.fragment(arch.name).keys()) & kconfig.fragment("minimal").keys()
-    assert {name for name in PROFILES if always & kconfig.fragment(name).keys()} == set()
+        assert not always & (first.keys() | second.keys()), (one, other)
+
+
+def test_what_only_one_architecture_has_is_wanted_only_there() -> None:
+    assert "CONFIG_AMD_IOMMU=y" in lines(X86_64, "hardware")
+    assert lines(ARM64, "hardware") == lines(ARM64)
 
 
 @pytest.mark.parametrize("arch", ARCHES, ids=lambda arch: arch.name)
@@ -168,4 +174,4 @@ def test_a_fragment_that_is_none(tmp_path: Path, data: bytes | None, message: st
 def test_a_profile_that_is_none() -> None:
     with pytest.raises(RequestError, match="'big' is not a profile") as caught:
         kconfig.wishes(X86_64, ("storage", "big"), {})
-    assert caught.value.hint == "one of: minimal, storage, network, debug, kunit"
+    assert caught.value.hint == "one of: minimal, storage, network, debug, kunit, hardware"

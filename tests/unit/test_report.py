@@ -56,6 +56,9 @@ def text(results: Run) -> str:
         (BLUNT, "PASSES?"),
         (SKIP, "skip"),
         (WARN, "WARN"),
+        (replace(GOOD, how="static"), "pass (static)"),
+        (replace(DUE, how="static"), "fails (due) (static)"),
+        (replace(SKIP, how="static"), "skip"),
     ],
 )
 def test_a_verdict_is_never_another_one_in_the_table(result: Result, word: str) -> None:
