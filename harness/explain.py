@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import textwrap
 
-from harness import declared, manifest, mutant, resources
+from harness import declared, manifest, mutant, profiles, resources
 from harness.declared import Declared
 from harness.errors import RequestError
 from harness.manifest import Fact
@@ -61,7 +61,8 @@ def _name(fact: Fact) -> str:
 def _needs(check: Declared) -> str:
     symbols = " ".join(f"CONFIG_{name}" for name in check.needs)
     modules = f"the module{'s' * (len(check.modules) > 1)} {' '.join(check.modules)}" if check.modules else ""
-    return ", ".join(filter(None, [symbols, modules])) or "no more than any guest"
+    profile = f"a guest of profile {check.profile}" if check.profile != profiles.DEFAULT else ""
+    return ", ".join(filter(None, [symbols, modules, profile])) or "no more than any guest"
 
 
 def _mutants(name: str) -> list[str]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import build, declared, kernel, mutant, resources, runner, score, session, steps, variants
+from harness import build, declared, kernel, mutant, profiles, resources, runner, score, session, steps, variants
 from harness.arch import Arch
 from harness.build import Order
 from harness.deadline import Deadline
@@ -77,21 +77,21 @@ def works(tree: Tree, defects: Sequence[Defect], deadline: Deadline) -> list[Wor
 
 def run(args: argparse.Namespace) -> int:
     """The verb ``mutate``. Returns the exit status. Raises RequestError, BuildError, HostError."""
-    every = declared.every(args.check, args.profile)
+    every = {each.id: each.profile for each in declared.declared([resources.directory("tests/kernel")])}
+    declared.every(args.check, args.profile)
     defects = chosen(args.mutants or resources.directory("patches") / "mutants", args.mutant, args.check)
     if unknown := {check for defect in defects for check in defect.checks} - every.keys():
         raise RequestError(f"a mutant names the check {min(unknown)}", hint=f"there are: {', '.join(every)}")
     runner.writable(args.json)
     arches = build.arches_of(args.arch)
     screen = runner.on_terminal()
-    # Kernels are built for all checks, also where a few are chosen: then another choice needs no other kernels.
-    order = Order(args.profile, every, args.fragment, runner.say, runner.watching(screen), args.series or "")
+    order = Order(args.profile, {}, args.fragment, runner.say, runner.watching(screen), args.series or "")
     evidence = args.evidence or session.new_evidence()
     request = steps.request_of(args, evidence)
     deadline = Deadline.after(session.FETCH)
     runner.say(f"looking at {args.tree}")
     tree = kernel.source(parse_tree(args.tree), deadline, order)
-    trial = _Trial(tree, defects, order, request, args.check or [*every], screen=screen)
+    trial = _Trial(tree, defects, every, order, request, screen=screen)
     told = trial.all(arches)
     if args.json is not None:
         runner.write(args.json, told.to_json())
@@ -115,13 +115,17 @@ def _end(told: Score, arches: Sequence[Arch]) -> int:
 
 
 class _Trial:
-    """The defects of one tree, each built, booted and checked, after the tree itself."""
+    """The defects of one tree, each built, booted and checked, after the tree itself.
+
+    A kernel is built for the profile of the check that is to notice, and judged by the checks of that profile and of
+    the default one. ``places``: the profile of each check.
+    """
 
     def __init__(
-        self, tree: Tree, defects: Sequence[Defect], order: Order, request: Request, ids: Sequence[str],
+        self, tree: Tree, defects: Sequence[Defect], places: Mapping[str, str], order: Order, request: Request,
         *, screen: Screen | None,
     ) -> None:  # fmt: skip
-        self.tree, self.defects, self.request, self.ids, self.screen = tree, defects, request, ids, screen
+        self.tree, self.defects, self.places, self.request, self.screen = tree, defects, places, request, screen
         self.order = replace(order, series="")
         self.deadline = Deadline.after(session.FETCH)
 
@@ -129,36 +133,51 @@ class _Trial:
         """All of it on all architectures. Raises RequestError, HostError."""
         begun = datetime.now(UTC).isoformat(timespec="seconds")
         made = works(self.tree, self.defects, self.deadline)
+        profile_of = [self.places.get(defect.check, profiles.DEFAULT) for defect in self.defects]
         bases, outcomes = [], []
         for on in arches:
-            base = self.stage(Work(0, "the tree itself", "base", self.tree), on)
-            bases.append(base)
-            runner.say(f"[0/{len(made)} {on.name}] the tree itself: {_base(base)}")
-            if score.sound_base(base):
-                outcomes += [self.outcome(defect, work, on) for defect, work in zip(self.defects, made, strict=True)]
+            for name in (name for name in profiles.every() if name in profile_of):
+                base = self.stage(Work(0, "the tree itself", "base", self.tree), on, name)
+                bases.append(base)
+                words = "" if name == profiles.DEFAULT else f", built for {name}"
+                runner.say(f"[0/{len(made)} {on.name}] the tree itself{words}: {_base(base)}")
+                if score.sound_base(base):
+                    outcomes += [
+                        self.outcome(n, work, on, name, base.reasons)
+                        for n, (work, its) in enumerate(zip(made, profile_of, strict=True))
+                        if its == name
+                    ]
         evidence = str(self.request.evidence)
         return Score(self.tree.spec, self.tree.release, begun, tuple(bases), tuple(outcomes), evidence)
 
-    def outcome(self, defect: Defect, work: Work | mutant.NoPlace, on: Arch) -> Outcome:
-        """What becomes of one of them, and say so."""
-        n = self.defects.index(defect) + 1
+    def outcome(
+        self, n: int, work: Work | mutant.NoPlace, on: Arch, profile: str, skipped: Mapping[str, str]
+    ) -> Outcome:
+        """What becomes of defect ``n``, and say so. ``skipped``: the checks that have nothing to look at, and why."""
+        defect = self.defects[n]
         if isinstance(work, mutant.NoPlace):
             why = f"{work.what.partition(': ')[2]} ({work.cause})"
             found = Outcome(defect.name, on.name, defect.title, "unmade", defect.check, why=why)
+        elif defect.check in skipped:
+            why = f"{defect.check} is skipped: {skipped[defect.check]}"
+            found = Outcome(defect.name, on.name, defect.title, "unseen", defect.check, why=why)
         else:
-            found = score.judged(defect, self.stage(work, on))
+            found = score.judged(defect, self.stage(work, on, profile))
         took = f" (built in {found.seconds:.0f} s)" if found.seconds else " (known)" if found.known else ""
-        runner.say(f"[{n}/{len(self.defects)} {on.name}] {defect.name}: {found.words}{took}")
+        runner.say(f"[{n + 1}/{len(self.defects)} {on.name}] {defect.name}: {found.words}{took}")
         return found
 
-    def stage(self, work: Work, on: Arch) -> Stage:
-        """One kernel, built, booted and checked, as far as it comes."""
+    def stage(self, work: Work, on: Arch, profile: str) -> Stage:
+        """One kernel, built for ``profile``, booted and checked, as far as it comes."""
+        chosen = tuple(dict.fromkeys([*self.order.profiles, *([profile] if profile != profiles.DEFAULT else [])]))
+        # For all checks, also where a few are chosen: then another choice needs no other kernels.
+        needs = declared.needs(None, chosen)
         # A few objects each, which are no news but on a terminal.
         watch = self.order.watch if self.screen or work.n == 0 else None
         with self.screen.waiting("building") if self.screen else nullcontext():
-            order = replace(self.order, watch=watch)
+            order = replace(self.order, profiles=chosen, needs=needs, watch=watch)
             [job] = steps.built([work], [on], order, self.deadline, lambda _: None)
-        runs, known = steps.checked([job], self.request, self.ids)
+        runs, known = steps.checked([job], self.request, self.request.checks or [*needs])
         return steps.stage(job, runs.get(job.place), known=job.place in known)
 
 

@@ -28,12 +28,13 @@ KINDS = {
     "equivalent": "equivalent",
     "told": "noticed, though it is said that nobody can",
     "refused": "refused by the compiler, as it is said",
+    "unseen": "nothing to see there",
 }
 #: Those that count, and of them those that count as caught.
 SCORED = ("caught", "surprise", "elsewhere", "missed", "lost", "ended")
 CAUGHT = ("caught", "surprise")
 #: Those with which all is as it should be.
-GOOD = ("caught", "equivalent", "refused")
+GOOD = ("caught", "equivalent", "refused", "unseen")
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def judged(defect: Defect, stage: Stage) -> Outcome:
 
 @dataclass(frozen=True)
 class Score:
-    """All of it. ``base``: the verdicts of the kernel without a defect, by architecture."""
+    """All of it. ``base``: the verdicts of the kernels without a defect, for each profile and architecture."""
 
     tree: str
     release: str
@@ -128,6 +129,7 @@ class Score:
             (counts["told"], "noticed, though said to be equivalent"),
             (counts["equivalent"], "equivalent"),
             (counts["refused"], "refused by the compiler"),
+            (counts["unseen"], "not to be seen there"),
         )
         more = "".join(f"; {count} {words}" for count, words in others if count)
         return f"{self.release}, {arch}: {caught} of {scored} mutants caught{share}{more}."
