@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from program import Program, results
@@ -58,11 +59,21 @@ def compiled(place: Path, lend: str, call: str) -> None:
     assert gcc is not None
     source = place / "ccp.c"
     source.write_text(MODULE.replace("LEND", lend).replace("OPEN", call))
-    argv = [gcc, "-c", "-O2", "-ffreestanding", "-fno-pic", "-mcmodel=kernel", source, "-o", place / "kernel/ccp.ko"]
+    argv: list[str | Path] = [
+        gcc,
+        "-c",
+        "-O2",
+        "-ffreestanding",
+        "-fno-pic",
+        "-mcmodel=kernel",
+        source,
+        "-o",
+        place / "kernel/ccp.ko",
+    ]
     subprocess.run(argv, check=True, timeout=60)
 
 
-def run(program: Program, place: Path, *words: str) -> tuple[str, dict[str, object]]:
+def run(program: Program, place: Path, *words: str) -> tuple[str, dict[str, Any]]:
     done = program.run("--kernel", place / "vmlinuz", "--check", "sev", "--json", "out.json", *words)
     [found] = results(program.directory / "out.json").values()
     assert (found["how"], found["console"]) == ("static", "")
