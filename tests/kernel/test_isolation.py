@@ -7,6 +7,7 @@ import errno
 
 import pytest
 from doors import namespace_bottom
+from roots import devtmpfs_keeper, kthread_roots, outside_nullfs
 
 from harness import abi
 from harness.calls import SyscallError
@@ -16,19 +17,6 @@ from harness.protocol import Out, Ref
 
 KTHREADD = "/proc/2/root"
 ISOLATED = Era.ISOLATED
-
-
-def kthread_roots(guest: Guest) -> dict[str, abi.Statfs]:
-    """The root of every kernel thread that has not ended meanwhile, by its name and pid."""
-    paths = {f"/proc/{kthread.pid}/root": f"{kthread.name}/{kthread.pid}" for kthread in guest.kthreads()}
-    found = {paths[path]: root for path, root in guest.statfs_each(list(paths)).items()}
-    assert len(found) > 10
-    return found
-
-
-def devtmpfs_keeper(name: str) -> bool:
-    """The one kernel thread with a root of its own: it makes the nodes of /dev (drivers/base/devtmpfs.c)."""
-    return name.startswith("kdevtmpfs/")
 
 
 @check("boot", "the kernel reaches PID 1 without a warning", patch="kthread-nullfs-v2/22")
@@ -43,7 +31,7 @@ def test_root(guest: Guest) -> None:
     """The file system of /proc/PID/root, of every kernel thread there is. Only kdevtmpfs may be elsewhere."""
     assert guest.statfs("/proc/1/root").fstype != "nullfs"
     assert guest.statfs(KTHREADD).fstype == "nullfs"
-    outside = [name for name, root in kthread_roots(guest).items() if root.fstype != "nullfs"]
+    outside = outside_nullfs(guest)
     assert [name for name in outside if not devtmpfs_keeper(name)] == []
     assert len(outside) == 1
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from doors import namespace_bottom
+from roots import leave_root, new_root
 
 from harness import abi
 from harness.checks import Era, check
@@ -20,26 +21,6 @@ def cached(task: Task) -> int:
     return int(line.split()[1]) << 10
 
 
-def leave_initramfs(guest: Guest) -> None:
-    """PID 1 pivots into a new root, drops the old one and becomes a program of the new one."""
-    new_root(guest)
-    guest.pivot_root(".", ".")
-    guest.umount(".", abi.MNT_DETACH)
-    assert not guest.exists("/unpack"), "pivot_root() did not move PID 1"
-    guest.restart()
-
-
-def new_root(guest: Guest) -> None:
-    """A tmpfs on /new that PID 1 could live in, and PID 1's cwd in it."""
-    guest.mkdir("/new")
-    guest.mount("none", "/new", "tmpfs")
-    guest.makedirs("/new/dev", "/new/proc", "/new/tmp", "/new/initramfs")
-    guest.copy("/init", "/new/init", 0o755)
-    guest.mount("devtmpfs", "/new/dev", "devtmpfs")
-    guest.mount("proc", "/new/proc", "proc")
-    guest.chdir("/new")
-
-
 @check(
     "pivot-initramfs",
     "PID 1 can pivot out of the initramfs and unmount it",
@@ -48,7 +29,8 @@ def new_root(guest: Guest) -> None:
 )
 def test_pivot_initramfs(guest: Guest) -> None:
     """PID 1 pivots to a tmpfs, unmounts the old root and becomes a program of the new one."""
-    leave_initramfs(guest)
+    assert guest.statfs("/").fstype == "tmpfs"
+    leave_root(guest)
     assert not guest.exists("/unpack")
     assert "rootfs" not in guest.read_text("/proc/self/mounts")
     assert guest.readlink("/proc/self/exe") == "/init"
@@ -71,7 +53,7 @@ def test_pivot_memory(guest: Guest) -> None:
     guest.close(ballast)
     full = cached(guest)
     assert full >= BALLAST
-    leave_initramfs(guest)
+    leave_root(guest)
     assert full - cached(guest) > BALLAST * 3 // 4
 
 

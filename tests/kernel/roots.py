@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What checks share: where kernel threads are, and how PID 1 moves to another root. No checks here."""
+
+from __future__ import annotations
+
+from harness import abi
+from harness.guest import Guest
+
+
+def kthread_roots(guest: Guest) -> dict[str, abi.Statfs]:
+    """The root of every kernel thread that has not ended meanwhile, by its name and pid."""
+    paths = {f"/proc/{kthread.pid}/root": f"{kthread.name}/{kthread.pid}" for kthread in guest.kthreads()}
+    found = {paths[path]: root for path, root in guest.statfs_each(list(paths)).items()}
+    assert len(found) > 10
+    return found
+
+
+def devtmpfs_keeper(name: str) -> bool:
+    """The one kernel thread with a root of its own: it makes the nodes of /dev (drivers/base/devtmpfs.c)."""
+    return name.startswith("kdevtmpfs/")
+
+
+def outside_nullfs(guest: Guest) -> list[str]:
+    """The kernel threads whose root is no nullfs."""
+    return [name for name, root in kthread_roots(guest).items() if root.fstype != "nullfs"]
+
+
+def new_root(guest: Guest) -> None:
+    """A tmpfs on /new that PID 1 could live in, and PID 1's cwd in it."""
+    guest.makedirs("/new")
+    guest.mount("none", "/new", "tmpfs")
+    guest.makedirs("/new/dev", "/new/proc", "/new/tmp", "/new/initramfs")
+    guest.copy("/init", "/new/init", 0o755)
+    guest.mount("devtmpfs", "/new/dev", "devtmpfs")
+    guest.mount("proc", "/new/proc", "proc")
+    guest.chdir("/new")
+
+
+def leave_root(guest: Guest) -> None:
+    """PID 1 pivots into a new root, drops the old one and becomes a program of the new one."""
+    new_root(guest)
+    guest.pivot_root(".", ".")
+    guest.umount(".", abi.MNT_DETACH)
+    assert not guest.exists("/new"), "pivot_root() did not move PID 1"
+    guest.restart()
