@@ -25,10 +25,14 @@ def unshared_lines(guest: Guest) -> int:
     return sum(UNSHARED in line for line in guest.log())
 
 
-def namespace_bottom(task: Task) -> abi.Statfs:
-    """Take the rootfs away in a new mount namespace of ``task`` and look what was under it."""
+def namespace_bottom(task: Task, proc: int = abi.AT_FDCWD) -> abi.Statfs:
+    """Take the root away in a copy of the mount namespace of ``task`` and look what was under it.
+
+    ``proc``: its descriptor of /proc, where that is not in the namespace.
+    """
     task.unshare(abi.CLONE_NEWNS)
-    namespace = task.open("/proc/self/ns/mnt")
+    self = "/proc/self/ns/mnt" if proc == abi.AT_FDCWD else "self/ns/mnt"
+    namespace = task.call("openat", proc, self, abi.O_CLOEXEC)
     task.umount("/", abi.MNT_DETACH)
     task.call("setns", namespace, abi.CLONE_NEWNS)  # to what is now on top (fs/namespace.c: mntns_install())
     return task.statfs("/")
@@ -65,15 +69,21 @@ class Dump:
     inside: bool
 
 
-def dump_suid(guest: Guest) -> Dump:
-    """Let a jailed process that changed its user die, with an absolute core_pattern."""
-    child = jailed(guest, "/cores")
+def start_suid_dump(guest: Guest, child: Task) -> None:
+    """Let a process change its user and die, with an absolute core_pattern in /cores."""
     guest.write_file("/proc/sys/fs/suid_dumpable", "2")
     guest.write_file("/proc/sys/kernel/core_pattern", "/cores/core")
     guest.write_file("/proc/sys/kernel/core_uses_pid", "0")
     allow_core(child)
     lose_privilege(child)
-    child.kill_self(abi.SIGSEGV)
+    child.start_dying(abi.SIGSEGV)
+
+
+def dump_suid(guest: Guest) -> Dump:
+    """Let a jailed process that changed its user die, with an absolute core_pattern."""
+    child = jailed(guest, "/cores")
+    start_suid_dump(guest, child)
+    guest.channel.wait_gone(child.route)
     cored = bool(guest.wait(child) & CORED)
     return Dump(child, cored, guest.exists("/cores/core"), guest.exists("/jail/cores/core"))
 
@@ -99,6 +109,19 @@ def load_into_helper(guest: Guest, path: str = "/helper") -> Task | None:
     child = jailed(guest, "/cores")
     asking = child.start("socket", abi.AF_AX25, abi.SOCK_STREAM, 0)  # net/socket.c: request_module("net-pf-3")
     return guest.caller(unless=asking)
+
+
+def as_pid1(guest: Guest, helper: Task) -> None:
+    """A helper is in PID 1's root and mounts, but what it does to its own state stays its own."""
+    assert helper.statx("/") == guest.statx("/")
+    assert helper.readlink("/proc/self/cwd") == "/"
+    assert helper.readlink("/proc/self/ns/mnt") == guest.readlink("/proc/self/ns/mnt")
+    assert helper.file_system_state("self")[2].endswith("0022"), "not PID 1's umask, whatever that is"
+    observer = guest.spawn()  # sees PID 1 even where the helper's chroot() is PID 1's
+    before = observer.file_system_state(1)
+    helper.umask(0o123)
+    helper.chroot("/tmp")
+    assert observer.file_system_state(1) == before
 
 
 class Listener:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from doors import jailed
 
 from harness import abi
+from harness.calls import Pending
 from harness.guest import Guest
 from harness.protocol import Out, Pointers
 from harness.task import Task
@@ -54,21 +55,34 @@ class Disk:
         # Unit attention: something has happened that is to be known first, and is told once (target_core_ua.c).
         return self._send(command, data) if said.startswith(_ATTENTION) else said
 
-    def _send(self, command: bytes, data: bytes) -> str:
+    def _start(self, command: bytes, data: bytes) -> tuple[Pending, Out, Out]:
         start = _HEADER.pack(ord("S"), abi.SG_DXFER_TO_DEV, len(command), _SENSE, 0, len(data), 10_000, *[0] * 9)
         header, sense = Out(_HEADER.size, start), Out(_SENSE)
-        self.inmate.call("ioctl", self.fd, abi.SG_IO, Pointers(header, ((16, data), (24, command), (32, sense))))
+        given = Pointers(header, ((16, data), (24, command), (32, sense)))
+        return self.inmate.start("ioctl", self.fd, abi.SG_IO, given), header, sense
+
+    def _send(self, command: bytes, data: bytes) -> str:
+        asked, header, sense = self._start(command, data)
+        asked.result()
         status, _, _, sensed, host, driver, *_ = _HEADER.unpack(header.value)[7:]
         return f"status {status:x} {host:x} {driver:x} {sense.value[:sensed].hex()}" if status | host else "good"
 
     def register(self, key: int, old: int = 0) -> str:
         """PERSISTENT RESERVE OUT, REGISTER, to be kept over a loss of power (SPC-4 r17, 6.14)."""
-        return self.send(b"\x5f\0\0\0\0\0\0\0\x18\0", struct.pack(">QQ4xB3x", old, key, 1))
+        return self.send(*_registration(key, old))
+
+    def start_registering(self, key: int, old: int) -> Pending:
+        """As ``register``, without waiting."""
+        return self._start(*_registration(key, old))[0]
 
     def set_groups(self, *states: tuple[int, int]) -> str:
         """SET TARGET PORT GROUPS (SPC-4 r17, 6.35): each a state, and the group or the port that gets it."""
         data = bytes(4) + b"".join(struct.pack(">BxH", state, number) for state, number in states)
         return self.send(struct.pack(">BB4xIxx", 0xA4, 0x0A, len(data)), data)
+
+
+def _registration(key: int, old: int) -> tuple[bytes, bytes]:
+    return b"\x5f\0\0\0\0\0\0\0\x18\0", struct.pack(">QQ4xB3x", old, key, 1)
 
 
 def disk(guest: Guest) -> Disk:

@@ -6,7 +6,16 @@ from __future__ import annotations
 import stat
 import zlib
 
-from doors import die_into_helper, die_into_socket, dump_suid, load_into_helper, need_core_sockets, read_core
+from doors import (
+    as_pid1,
+    die_into_helper,
+    die_into_socket,
+    dump_suid,
+    jailed,
+    load_into_helper,
+    need_core_sockets,
+    read_core,
+)
 
 from harness import abi, corefile
 from harness.checks import check
@@ -14,7 +23,6 @@ from harness.files import SUMMED
 from harness.guest import Guest
 from harness.initramfs import Entry, unpack_entries
 from harness.protocol import Out
-from harness.task import Task
 
 
 @check(
@@ -33,19 +41,6 @@ def test_core_suid(guest: Guest) -> None:
     assert (core.machine, core.pid, core.signal) == (guest.arch.elf_machine, dump.task.pid, abi.SIGSEGV)
     assert core.notes >= corefile.NEEDED_NOTES
     assert core.memory > 0
-
-
-def as_pid1(guest: Guest, helper: Task) -> None:
-    """A helper is in PID 1's root and mounts, but what it does to its own state stays its own."""
-    assert helper.statx("/") == guest.statx("/")
-    assert helper.readlink("/proc/self/cwd") == "/"
-    assert helper.readlink("/proc/self/ns/mnt") == guest.readlink("/proc/self/ns/mnt")
-    assert helper.file_system_state("self")[2].endswith("0022"), "not PID 1's umask, whatever that is"
-    observer = guest.spawn()  # sees PID 1 even where the helper's chroot() is PID 1's
-    before = observer.file_system_state(1)
-    helper.umask(0o123)
-    helper.chroot("/tmp")
-    assert observer.file_system_state(1) == before
 
 
 @check(
@@ -79,6 +74,28 @@ def test_modprobe(guest: Guest) -> None:
     helper = load_into_helper(guest)
     assert helper is not None, "the kernel did not start it"
     assert guest.caller_argv[-1] == "net-pf-3"
+    as_pid1(guest, helper)
+
+
+@check(
+    "hotplug",
+    "the helper for uevents runs in PID 1's root and mounts, with a state of its own",
+    patch="kthread-nullfs-v2/18",
+    needs="UEVENT_HELPER",
+    profile="storage",
+)
+def test_hotplug(guest: Guest) -> None:
+    """A jailed process says that /dev/null was added; the helper for uevents tells where it is, and then changes its
+    own umask and root."""
+    guest.umask(0o027)
+    child = jailed(guest, "/sys")
+    child.mount("sysfs", "/sys", "sysfs")
+    guest.write_file("/sys/kernel/uevent_helper", "/helper", 0)
+    child.write_file("/sys/class/mem/null/uevent", "add", 0)
+    guest.until(lambda: bool(guest.channel.callers), "the helper does not run")  # nobody else waits for it
+    helper = guest.caller()
+    assert helper is not None
+    assert guest.caller_argv == ("/helper", "mem")
     as_pid1(guest, helper)
 
 

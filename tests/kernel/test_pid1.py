@@ -12,6 +12,7 @@ from doors import (
     need_core_sockets,
     unshared_lines,
 )
+from firmware import ASYNC, DRIVER
 
 from harness import abi
 from harness.calls import SyscallError
@@ -161,8 +162,8 @@ def test_cut_firmware(guest: Guest) -> None:
     guest.makedirs("/lib", "/lib/firmware")
     for name in ("before", "after"):
         guest.write_file(f"/lib/firmware/{name}.bin", name)
-    trigger = "/sys/devices/virtual/misc/test_firmware/trigger_async_request"
     guest.load_module("test_firmware")
+    trigger = f"{DRIVER}/{ASYNC}"
     guest.write_file(trigger, "before.bin", 0)
     assert guest.read_file("/dev/test_firmware") == b"before"
     guest.unshare(abi.CLONE_FS)

@@ -25,6 +25,7 @@ pivot-initramfs pivot-keep pivot-kthreads mount-ids userns-locked not-mountable
 warn-fs warn-ns silent-thread silent-child cut-core cut-socket cut-umh cut-firmware pid-ns
 core-suid core-pipe core-socket modprobe initramfs boot pivot-memory
 sev lio-alua lio-aptpl
+real-fs real-fs-firmware real-fs-core devtmpfs firmware-sync firmware-async firmware-path firmware-compressed hotplug
 """
 
 
