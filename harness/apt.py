@@ -13,9 +13,11 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from harness import cache, process
 from harness.arch import Arch
@@ -111,6 +113,18 @@ class Apt:
         names = [f"{package.name}={package.version}" for package in packages]
         self.run(["apt-get", "download", *names], deadline, cwd=into)
 
+    def closure(self, names: Sequence[str], deadline: Deadline) -> list[Package]:
+        """These packages and all that they depend on (not what they recommend), of one suite where it has them.
+
+        As if nothing were installed. Raises AptError: the lists do not have one, or they do not fit together.
+        """
+        # A name that is no package would be taken as a pattern, and fit many.
+        options = ["--print-uris", "-y", "--no-install-recommends", "-o", "APT::Cmd::Pattern-Only=true"]
+        options += ["-o", "APT::Immediate-Configure=false", "-t", SUITES[0]]
+        text = self.run(["apt-get", "install", *options, "--", *names], deadline)
+        found = re.findall(r"^'[^']*' ([^_\s]+)_([^_\s]+)_\S+\.deb (\d+) ", text, re.MULTILINE)
+        return [Package(name, unquote(version), int(size)) for name, version, size in found]
+
     def run(self, command: Sequence[str], deadline: Deadline, *, cwd: Path | None = None, keep: bool = True) -> str:
         """Run one command of apt with our options and return what it printed, which goes to the log as well."""
         argv = [command[0], "-q", "-c", str(self.state / "apt.conf"), *command[1:]]
@@ -175,16 +189,23 @@ def fetch(name: str, arch: Arch, deadline: Deadline) -> Path:
         return place
     with cache.locked(deadline, "apt", arch.debian):
         if not place.is_dir():  # nobody else has fetched it meanwhile
-            try:
+            with fetching(f"Debian's package {name}", arch):
                 _fetch(Apt(arch), name, place, deadline)
-            except AptError as failure:
-                raise HostError(
-                    f"Debian's package {name} for {arch.name} could not be fetched",
-                    cause=failure.cause,
-                    log=failure.log,
-                    hint="check the network and http_proxy, then run this again",
-                ) from failure
     return place
+
+
+@contextmanager
+def fetching(what: str, arch: Arch) -> Iterator[None]:
+    """Turn an AptError into a HostError that says of ``what`` that it could not be fetched."""
+    try:
+        yield
+    except AptError as failure:
+        raise HostError(
+            f"{what} for {arch.name} could not be fetched",
+            cause=failure.cause,
+            log=failure.log,
+            hint="check the network and http_proxy, then run this again",
+        ) from failure
 
 
 def _fetch(apt: Apt, name: str, place: Path, deadline: Deadline) -> None:

@@ -33,8 +33,8 @@ ENDINGS = {
     ".ko.xz": "CONFIG_MODULE_COMPRESS_XZ",
     ".ko.zst": "CONFIG_MODULE_COMPRESS_ZSTD",
 }
-#: Where modules are in a guest, as in any Linux system; the kernel's release comes next.
-GUEST = "lib/modules"
+#: Where modules are in a guest; the kernel's release comes next. Not lib/: with programs of Debian that is a link.
+GUEST = "usr/lib/modules"
 #: What modules_install and depmod write anew whenever they change anything below.
 LISTS = ("", "modules.order", "modules.builtin", "modules.dep")
 #: At the end of a file whose bytes are signed (include/linux/module_signature.h).

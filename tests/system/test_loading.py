@@ -33,7 +33,7 @@ def loaded(guest: Guest) -> set[str]:
 
 
 def there(guest: Guest) -> dict[str, int]:
-    found, places = {}, [f"/lib/modules/{guest.kernel.release}"]
+    found, places = {}, [f"/usr/lib/modules/{guest.kernel.release}"]
     for place in places:
         paths = [f"{place}/{name}" for name in guest.listdir(place)]
         places += [path for path in paths if "." not in path.rpartition("/")[2]]

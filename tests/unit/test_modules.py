@@ -154,7 +154,7 @@ def test_a_module_stays_compressed_if_its_kernel_unpacks_it(
 ) -> None:
     if ending == "zst" and shutil.which("zstd") is None:
         pytest.skip("zstd is not installed")
-    packed, top = pack(module()), f"lib/modules/{RELEASE}"
+    packed, top = pack(module()), f"usr/lib/modules/{RELEASE}"
     both = {"CONFIG_MODULE_DECOMPRESS": "y", f"CONFIG_MODULE_COMPRESS_{symbol}": "y"}
     for config in (None, *({name: "y"} for name in both)):
         kernel = made_up(tmp_path, {f"a.ko.{ending}": packed}, config)
@@ -240,7 +240,7 @@ def test_debians_modules(arch: Arch, tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert each.place.endswith(".ko.xz")
         seen.add(each.name)
     made = modules.files(cloud, found, soon())
-    top = f"lib/modules/{cloud.release}"
+    top = f"usr/lib/modules/{cloud.release}"
     assert set(made) == {f"{top}/{each.place}" for each in found} | {f"{top}/modules.dep"}
     for each in found:
         assert made[f"{top}/{each.place}"] == (cloud.modules / each.path).read_bytes()
