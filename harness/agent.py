@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness import cache, initramfs, modules, process, resources, toolchain
+from harness import cache, initramfs, modules, process, resources, toolchain, userland
 from harness.arch import Arch
 from harness.deadline import Deadline
 from harness.errors import HostError
@@ -70,17 +70,22 @@ def image(arch: Arch, deadline: Deadline) -> Path:
     return final
 
 
-def image_with(kernel: Kernel, names: Iterable[str], profile: Profile, deadline: Deadline) -> Path:  # noqa: ARG001 - soon
+def image_with(kernel: Kernel, names: Iterable[str], profile: Profile, deadline: Deadline) -> Path:
     """A guest's initramfs with what ``profile`` has, and the modules ``names`` as far as ``kernel`` has them.
 
     Where that is nothing it is ``image()``. Raises RequestError if modules do not fit, HostError.
     """
     base = image(kernel.arch, deadline)
     loadable = modules.closure(kernel, names, deadline)
-    if not loadable:
+    programs = userland.archive(kernel.arch, profile.packages, profile.files, deadline) if profile.packages else None
+    if not loadable and programs is None:
         return base
-    final = base.with_stem(f"{base.stem}-{hashlib.sha256(repr(loadable).encode()).hexdigest()[:16]}")
+    parts = repr([loadable, programs and programs.name])
+    final = base.with_stem(f"{base.stem}-{hashlib.sha256(parts.encode()).hexdigest()[:16]}")
     if not final.exists():
-        archive = initramfs.tree(modules.files(kernel, loadable, deadline))
-        cache.write(final, initramfs.join(base.read_bytes(), [archive]))
+        whole = base.read_bytes()
+        if programs:  # before the modules, which may go below a link of theirs
+            whole += bytes(-len(whole) % 4) + programs.read_bytes()
+        archives = [initramfs.tree(modules.files(kernel, loadable, deadline))] if loadable else []
+        cache.write(final, initramfs.join(whole, archives))
     return final
