@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from doors import jailed
@@ -39,6 +38,8 @@ DIRECTORIES = (
 #: struct sg_io_hdr (scsi/sg.h), whose pointers to the data, the command and the sense data are at 16, 24 and 32.
 _HEADER = struct.Struct("<iiBBHI8x8x8xI12x8xBBBBHHiII4x")
 _SENSE = 32
+#: Milliseconds of the guest's clock, which may run fast.
+_TIMEOUT = 600_000
 _ATTENTION = "status 2 0 8 700006"
 
 
@@ -56,7 +57,7 @@ class Disk:
         return self._send(command, data) if said.startswith(_ATTENTION) else said
 
     def _start(self, command: bytes, data: bytes) -> tuple[Pending, Out, Out]:
-        start = _HEADER.pack(ord("S"), abi.SG_DXFER_TO_DEV, len(command), _SENSE, 0, len(data), 10_000, *[0] * 9)
+        start = _HEADER.pack(ord("S"), abi.SG_DXFER_TO_DEV, len(command), _SENSE, 0, len(data), _TIMEOUT, *[0] * 9)
         header, sense = Out(_HEADER.size, start), Out(_SENSE)
         given = Pointers(header, ((16, data), (24, command), (32, sense)))
         return self.inmate.start("ioctl", self.fd, abi.SG_IO, given), header, sense
@@ -113,26 +114,3 @@ def disk(guest: Guest) -> Disk:
     inmate = jailed(guest, *DIRECTORIES)
     inmate.call("mknodat", abi.AT_FDCWD, "/sda", abi.S_IFBLK | 0o600, major << 8 | minor)
     return Disk(inmate, inmate.open("/sda", abi.O_RDWR))
-
-
-def roots(guest: Guest) -> Iterator[str]:
-    """PID 1 in its first root, after it has switched to another one, and after it has pivoted out of that."""
-    yield "first"
-    for name, leave in (("switched", _switch), ("pivoted", _pivot)):
-        guest.makedirs("/new")
-        guest.mount("none", "/new", "tmpfs")
-        guest.chdir("/new")
-        leave(guest)
-        guest.makedirs(*DIRECTORIES)
-        yield name
-
-
-def _switch(guest: Guest) -> None:
-    """As switch_root does it: also where the rootfs cannot be pivoted out of."""
-    guest.mount(".", "/", "", abi.MS_MOVE)
-    guest.chroot(".")
-
-
-def _pivot(guest: Guest) -> None:
-    guest.pivot_root(".", ".")
-    guest.umount(".", abi.MNT_DETACH)

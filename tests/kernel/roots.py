@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from harness import abi
 from harness.guest import Guest
 
@@ -43,3 +45,29 @@ def leave_root(guest: Guest) -> None:
     guest.umount(".", abi.MNT_DETACH)
     assert not guest.exists("/new"), "pivot_root() did not move PID 1"
     guest.restart()
+
+
+def each_root(guest: Guest, *directories: str) -> Iterator[str]:
+    """PID 1 in its first root, after it has switched to a second, and after it has pivoted to a third, each in words.
+
+    The second and the third have nothing in them but ``directories``, made parents first.
+    """
+    yield "first"
+    for name, leave in (("switched", _switch), ("pivoted", _pivot)):
+        guest.makedirs("/new")
+        guest.mount("none", "/new", "tmpfs")
+        guest.chdir("/new")
+        leave(guest)
+        guest.makedirs(*directories)
+        yield name
+
+
+def _switch(guest: Guest) -> None:
+    """As switch_root does it: before 7.0 there was no other way out of the rootfs."""
+    guest.mount(".", "/", "", abi.MS_MOVE)
+    guest.chroot(".")
+
+
+def _pivot(guest: Guest) -> None:
+    guest.pivot_root(".", ".")
+    guest.umount(".", abi.MNT_DETACH)

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from lio import APTPL, CONFIGFS, LUN, PRIMARY, SECONDARY, STATE, disk, roots
+from lio import APTPL, CONFIGFS, DIRECTORIES, LUN, PRIMARY, SECONDARY, STATE, disk
+from roots import each_root
 
 from harness import abi
 from harness.checks import check
@@ -25,7 +26,7 @@ def test_lio_aptpl(guest: Guest) -> None:
     """A jailed process registers a reservation key with the target's disk, to be kept; again after PID 1 has switched
     its root, and again after it has pivoted."""
     lun = disk(guest)
-    for key, where in enumerate(roots(guest), start=1):
+    for key, where in enumerate(each_root(guest, *DIRECTORIES), start=1):
         said = lun.register(key, old=key - 1)
         assert (where, said, guest.exists(APTPL), lun.inmate.exists(APTPL)) == (where, "good", True, False)
         kept = guest.read_text(APTPL)
@@ -50,7 +51,7 @@ def test_lio_alua(guest: Guest) -> None:
     lun.inmate.mount("configfs", "/configfs", "configfs")
     lun.inmate.write_file(STATE.replace(CONFIGFS, "/configfs"), "2", 0)
     assert (lun.inmate.read_text(PRIMARY), guest.exists(PRIMARY)) == (primary(2, status=2), False)
-    for state, where in enumerate(roots(guest), start=1):
+    for state, where in enumerate(each_root(guest, *DIRECTORIES), start=1):
         said = lun.set_groups((state, 0), (OFFLINE, 1))
         assert (where, said, guest.exists(PRIMARY), guest.exists(SECONDARY)) == (where, "good", True, True)
         assert guest.read_text(PRIMARY) == primary(state, status=1)
