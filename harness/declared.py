@@ -23,6 +23,7 @@ class Declared:
     modules: tuple[str, ...]
     patch: str = ""
     profile: str = profiles.DEFAULT
+    static: bool = False
     #: As it is written: "Era.ISOLATED"; empty if it is not.
     since: str = field(default="", compare=False)
     promise: str = field(default="", compare=False)
@@ -72,6 +73,7 @@ def _declared(file: Path) -> Iterator[Declared]:
                     tuple(words["modules"].split()),
                     words["patch"],
                     words["profile"] or profiles.DEFAULT,
+                    static="static" in given and ast.unparse(given["static"]) == "True",
                     since=names.get(since, since),
                     promise=words["promise"],
                     text=ast.get_docstring(function) or "",

@@ -24,7 +24,7 @@ def text(name: str) -> str:
         "promise": check.promise,
         "since": f"{era}; an older kernel must fail it" if era != "none" else "ever: it must go on to be kept",
         "patch": "\n".join(_patches(check)),
-        "how": check.text or f"see {check.where.name}",
+        "how": "\n".join(" ".join(part.split()) for part in check.text.split("\n\n")) or f"see {check.where.name}",
         "needs": _needs(check),
         "mutants": "\n".join(_mutants(name)) or "none names it",
         "code": f"tests/kernel/{check.where.name}, line {check.line}",
@@ -59,6 +59,8 @@ def _name(fact: Fact) -> str:
 
 
 def _needs(check: Declared) -> str:
+    if check.static:
+        return f"no guest, it is static; a tree is built for it with --profile {check.profile}"
     symbols = " ".join(f"CONFIG_{name}" for name in check.needs)
     modules = f"the module{'s' * (len(check.modules) > 1)} {' '.join(check.modules)}" if check.modules else ""
     profile = f"a guest of profile {check.profile}" if check.profile != profiles.DEFAULT else ""

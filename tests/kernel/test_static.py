@@ -32,7 +32,7 @@ def test_sev(kernel: Kernel) -> None:
     if kernel.arch.name != "x86_64":
         pytest.skip(f"the driver has this part on x86_64 only, not on {kernel.arch.name}")
     if kernel.config is not None and "CONFIG_CRYPTO_DEV_SP_PSP" not in kernel.config:
-        pytest.skip("this kernel lacks CONFIG_CRYPTO_DEV_SP_PSP")
+        pytest.skip("this kernel lacks CONFIG_CRYPTO_DEV_SP_PSP; debian:isolated:full has it")
     module = modules.read(kernel, "ccp", Deadline.after(UNPACKING))
     if module is None:
         pytest.skip("this kernel has no module ccp beside it: what is built in does not say what it refers to")

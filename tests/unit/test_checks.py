@@ -117,6 +117,7 @@ def test_what_is_read_is_what_pytest_gets() -> None:
     read = declared([resources.directory("tests/kernel")])
     assert [each.id for each in read] == list(dict.fromkeys(each.id for each in read))
     assert {each.id for each in read} == set(WANTED.split())
+    assert [each.id for each in read if each.static] == ["sev"]
     mark = check("x", "y", patch="a/1", needs="A B", modules="c")
     assert (mark.args[0].needs, mark.args[0].modules) == (("A", "B"), ("c",))
 
