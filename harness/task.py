@@ -9,7 +9,7 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from harness import abi
+from harness import abi, userland
 from harness.calls import Pending, SyscallError
 from harness.channel import TaskGone
 from harness.errors import HostError
@@ -90,9 +90,13 @@ class Task(Files):
             raise HostError(
                 f"the guest cannot start {path}" if there else f"the guest has no {path}",
                 cause=f"{error.strerror}, for the interpreter or the loader that it names" if there else "",
-                hint=f"let the check's profile name it, and Debian's package that has it: see {PROFILES}",
+                hint=self._remedy(path),
             ) from error
         raise AssertionError("execve() has returned, and did not fail")
+
+    def _remedy(self, path: str) -> str:
+        package = " or ".join(userland.owners(self.arch, path)) or f"that `apt-file search {path}` names"
+        return f"let the check's profile have the file, and Debian's package {package}: see {PROFILES}"
 
     def run(self, path: str, *arguments: str, stdin: bytes = b"") -> Ran:
         """Run the program at ``path`` to its end, as ``launch`` starts it. Raises what that does, and GuestTimeout."""

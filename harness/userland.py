@@ -22,7 +22,7 @@ from harness.arch import Arch
 from harness.deadline import Deadline
 from harness.errors import RequestError
 from harness.initramfs import Archive, Entry
-from harness.overlay import MERGED, Overlay
+from harness.overlay import MERGED, Overlay, merged
 
 log = logging.getLogger(__name__)
 
@@ -114,6 +114,13 @@ def unpacked(arch: Arch, packages: Sequence[str], deadline: Deadline) -> list[Pa
                 found = _fetch(private, names, deadline)
         cache.write(known, json.dumps(found).encode())
     return [_place(arch, package) for package in found]
+
+
+def owners(arch: Arch, path: str) -> list[str]:
+    """The packages in the cache that have ``path``, an absolute one."""
+    inside = merged(path.lstrip("/"))
+    packages = cache.root() / "packages" / arch.debian
+    return sorted({tree.name.partition("_")[0] for tree in packages.glob("*") if os.path.lexists(tree / inside)})
 
 
 def _place(arch: Arch, package: apt.Package) -> Path:
