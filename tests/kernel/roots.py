@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from harness import abi
 from harness.guest import Guest
 
+#: What ``each_root`` calls them.
+ROOTS = ("first", "switched", "pivoted")
+
 
 def kthread_roots(guest: Guest) -> dict[str, abi.Statfs]:
     """The root of every kernel thread that has not ended meanwhile, by its name and pid."""
@@ -48,12 +51,12 @@ def leave_root(guest: Guest) -> None:
 
 
 def each_root(guest: Guest, *directories: str) -> Iterator[str]:
-    """PID 1 in its first root, after it has switched to a second, and after it has pivoted to a third, each in words.
+    """PID 1 in its first root, after it has switched to a second, and after it has pivoted to a third, by name.
 
     The second and the third have nothing in them but ``directories``, made parents first.
     """
-    yield "first"
-    for name, leave in (("switched", _switch), ("pivoted", _pivot)):
+    yield ROOTS[0]
+    for name, leave in zip(ROOTS[1:], (_switch, _pivot), strict=True):
         guest.makedirs("/new")
         guest.mount("none", "/new", "tmpfs")
         guest.chdir("/new")
