@@ -50,6 +50,15 @@ RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_CACHED = 8, 16, 32
 NULL_FS_MAGIC = 0x4E554C4C
 TMPFS_MAGIC = 0x01021994
 RAMFS_MAGIC = 0x858458F6
+EXT4_SUPER_MAGIC = 0xEF53
+EROFS_SUPER_MAGIC_V1 = 0xE0F5E1E2
+_FSTYPES = {
+    NULL_FS_MAGIC: "nullfs",
+    TMPFS_MAGIC: "tmpfs",
+    RAMFS_MAGIC: "ramfs",
+    EXT4_SUPER_MAGIC: "ext4",
+    EROFS_SUPER_MAGIC_V1: "erofs",
+}
 
 # linux/kcmp.h
 KCMP_FS = 3
@@ -88,7 +97,7 @@ class Statfs:
     @property
     def fstype(self) -> str:
         """The type in words, where it is one that checks ask for; nullfs has no word in statfs(1) of its time."""
-        return {NULL_FS_MAGIC: "nullfs", TMPFS_MAGIC: "tmpfs", RAMFS_MAGIC: "ramfs"}.get(self.type, hex(self.type))
+        return _FSTYPES.get(self.type, hex(self.type))
 
     @classmethod
     def unpack(cls, data: bytes) -> Statfs:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness import cache, initramfs, modules, process, resources, toolchain, userland
+from harness import cache, diskimage, initramfs, modules, process, resources, toolchain, userland
 from harness.arch import Arch
 from harness.deadline import Deadline
 from harness.errors import HostError
@@ -28,7 +28,7 @@ OPTIONAL = ("-fcf-protection=none",)
 def key(arch: Arch) -> str:
     """What names the agent and the image of ``arch``: a digest of all that they are made from."""
     # The code that makes them too, so that nobody has to remember to delete the cache after an edit.
-    makers = [Path(module.__file__ or "") for module in (sys.modules[__name__], initramfs, modules)]
+    makers = [Path(module.__file__ or "") for module in (sys.modules[__name__], diskimage, initramfs, modules)]
     sources = sorted(resources.directory("initramfs").glob("*.*"))
     parts = [repr(arch).encode(), *(path.read_bytes() for path in (*makers, *sources))]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
@@ -70,11 +70,22 @@ def image(arch: Arch, deadline: Deadline) -> Path:
     return final
 
 
+def disk(arch: Arch, kind: str, deadline: Deadline) -> Path:
+    """A file system with the agent in it, made if it is not in the cache. Raises HostError."""
+    final = cache.directory("initramfs") / f"{arch.name}-{key(arch)}.{kind}"
+    if not final.exists():
+        cache.write(final, diskimage.FORMATS[kind](initramfs.own(build(arch, deadline))))
+    return final
+
+
 def image_with(kernel: Kernel, names: Iterable[str], profile: Profile, deadline: Deadline) -> Path:
     """A guest's initramfs with what ``profile`` has, and the modules ``names`` as far as ``kernel`` has them.
 
-    Where that is nothing it is ``image()``. Raises RequestError if modules do not fit, HostError.
+    Where that is nothing it is ``image()``. Where the profile wants a file system it is one, with neither of them.
+    Raises RequestError if modules do not fit, HostError.
     """
+    if profile.image:
+        return disk(kernel.arch, profile.image, deadline)
     base = image(kernel.arch, deadline)
     loadable = modules.closure(kernel, names, deadline)
     programs = userland.archive(kernel.arch, profile.packages, profile.files, deadline) if profile.packages else None

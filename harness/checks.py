@@ -85,10 +85,10 @@ class Check:
     """One promise. ``patch`` as ``SERIES/N`` in patches/; ``since``: the first era that keeps it.
 
     ``needs``: the Kconfig symbols without which the check has nothing to look at, beyond kconfigs/guest.config, what
-    they depend on included: a kernel without one is skipped, and a tree is built with them. ``modules``: what the
-    guest must be able to load, by name, where the kernel does not have it built in: a kernel that has one neither way
-    is skipped. ``profile``: what else the guest has (initramfs/profiles.toml). ``static``: nothing is booted, for no
-    guest can have the hardware: the kernel's files are read.
+    they depend on included: a kernel without one is skipped, and a tree is built with them, with a ``SYMBOL@arm64``
+    only there. ``modules``: what the guest must be able to load, by name, where the kernel does not have it built in:
+    a kernel that has one neither way is skipped. ``profile``: what else the guest has (initramfs/profiles.toml).
+    ``static``: nothing is booted, for no guest can have the hardware: the kernel's files are read.
     """
 
     id: str
@@ -102,8 +102,12 @@ class Check:
 
     def lacks(self, config: Mapping[str, str] | None) -> list[str]:
         """The symbols that it needs and a kernel does not have; nothing where its configuration is not known."""
-        names = [f"CONFIG_{name}" for name in self.needs]
-        return [] if config is None else [name for name in names if config.get(name) not in ("y", "m")]
+        names = [f"CONFIG_{name}" for name in self.needs if "@" not in name]
+        # Who boots from a file system has nobody to load a module before.
+        early = bool(profiles.by_name(self.profile).image)
+        there = ("y",) if early else ("y", "m")
+        lacked = [name for name in names if config is not None and config.get(name) not in there]
+        return [f"{name}=y" for name in lacked] if early else lacked
 
     def expected(self, era: Era) -> Verdict:
         """What a kernel of ``era`` must show."""

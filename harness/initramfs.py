@@ -151,11 +151,15 @@ def unpack_entries() -> Iterator[Entry]:
         yield from archive.entries
 
 
+def own(agent: Path) -> list[Entry]:
+    """What every guest has: the agent, and places to mount on."""
+    text = resources.render("initramfs", "guest.list.j2", agent="agent")
+    return [entry for archive in read_list(text, {"agent": agent.read_bytes()}) for entry in archive.entries]
+
+
 def build(agent: Path) -> bytes:
     """The image that every guest boots: the agent, and the archives that the check ``initramfs`` looks for."""
-    files = {"agent": agent.read_bytes()}
-    own = resources.render("initramfs", "guest.list.j2", agent="agent")
-    return join(b"", read_list(own, files) + read_list(_unpack_list(), {}))
+    return join(b"", [Archive(entries=own(agent)), *read_list(_unpack_list(), {})])
 
 
 def join(image: bytes, archives: Iterable[Archive]) -> bytes:

@@ -65,14 +65,15 @@ def wishes(
 ) -> list[Wish]:
     """What is wanted of a kernel, each symbol once.
 
-    ``needs``: the symbols (without CONFIG_) that each check needs; ``more``: fragments of the user's, the last one of
-    which is obeyed where they differ from each other or from ours. Raises RequestError if one cannot be read.
+    ``needs``: the symbols (without CONFIG_) that each check needs, ``SYMBOL@arm64`` only there; ``more``: fragments of
+    the user's, the last one of which is obeyed where they differ from each other or from ours. Raises RequestError if
+    one cannot be read.
     """
     known.check(profiles)
     found: dict[str, Wish] = {}
     parts = [("every guest", fragment("guest")), (f"every guest on {arch.name}", fragment(arch.name))]
     parts += [(f"profile {name}", profile(name, arch)) for name in dict.fromkeys((known.DEFAULT, *profiles))]
-    parts += [(f"check {check}", {f"CONFIG_{name}": "y" for name in names}) for check, names in needs.items()]
+    parts += [(f"check {check}", _needed(names, arch)) for check, names in needs.items()]
     for by, symbols in parts:
         for symbol, value in symbols.items():
             found.setdefault(symbol, Wish(symbol, value, by))
@@ -93,6 +94,11 @@ def wishes(
                 )
             found[symbol] = Wish(symbol, value, str(path.absolute()))
     return list(found.values())
+
+
+def _needed(names: Iterable[str], arch: Arch) -> dict[str, str]:
+    asked = (name.partition("@") for name in names)
+    return {f"CONFIG_{symbol}": "y" for symbol, _, only in asked if only in ("", arch.name)}
 
 
 def text(arch: Arch, wanted: Iterable[Wish]) -> str:

@@ -140,6 +140,7 @@ class Lab:
             if guest is None:
                 running = stack.enter_context(self._machine(booted.setup, self._console(kernel, name)))
                 guest = self._ready(running, kernel, Deadline.after(self.timeout))
+                booted.log = booted.log or guest.boot_log
             guest.loadable = self.modules.get(profile.name, ())
             yield guest
 
@@ -214,7 +215,9 @@ class Lab:
         image = agent.image_with(kernel, self.modules.get(profile.name, ()), profile, Deadline.after(FETCHING))
         deadline = Deadline.after(self.timeout)
         name = BOOT if profile.name == profiles.DEFAULT else f"{BOOT}-{profile.name}"
-        setup = qemu.Setup(kernel.arch, kernel.boot, image, memory=profile.memory, cmdline=profile.cmdline)
+        setup = qemu.Setup(
+            kernel.arch, kernel.boot, image, memory=profile.memory, cmdline=profile.cmdline, disk=profile.disk
+        )
         with self._lock(f"accel {kernel.arch.name}"):  # one probe is enough
             chosen = accel.known(kernel.arch, self.wish)
             if chosen is None:
@@ -235,7 +238,10 @@ class Lab:
         return self._boot_under(kernel, name, replace(setup, accel=chosen.name), deadline)
 
     def _boot_under(self, kernel: Kernel, name: str, setup: qemu.Setup, deadline: Deadline) -> Booted:
-        if not self.fork:
+        if setup.disk and accel.known(kernel.arch, self.wish):
+            # QEMU cannot save an NVMe disk (hw/nvme/ctrl.c: nvme_vmstate), so each check boots its own guest anyway.
+            return Booted(setup, b"")
+        if setup.disk or not self.fork:
             return self._boot_cold(kernel, name, setup, deadline)
         facts = snapshot.key(setup)
         with snapshot.mine(facts, deadline):

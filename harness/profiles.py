@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from harness import resources
 from harness.errors import RequestError
@@ -27,17 +28,22 @@ class Profile:
     cmdline: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    #: The file system that the image is, of those in harness/diskimage.py, instead of an initramfs.
+    image: str = ""
+    #: Whether the image is a disk's, and no initrd.
+    disk: bool = False
 
 
 @cache
 def every() -> dict[str, Profile]:
     """All profiles, by name, in the order of the file."""
     text = (resources.directory("initramfs") / "profiles.toml").read_text(encoding="utf-8")
-    return {name: _profile(name, **table) for name, table in tomllib.loads(text).items()}
+    return {name: _profile(name, table) for name, table in tomllib.loads(text).items()}
 
 
-def _profile(name: str, memory: int = MEMORY, **lists: Sequence[str]) -> Profile:
-    return Profile(name, memory, **{key: tuple(words) for key, words in lists.items()})
+def _profile(name: str, table: Mapping[str, Any]) -> Profile:
+    words: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+    return Profile(name, **words)
 
 
 def by_name(name: str) -> Profile:

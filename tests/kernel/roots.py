@@ -31,14 +31,13 @@ def outside_nullfs(guest: Guest) -> list[str]:
 
 
 def new_root(guest: Guest) -> None:
-    """A tmpfs on /new that PID 1 could live in, and PID 1's cwd in it."""
-    guest.makedirs("/new")
-    guest.mount("none", "/new", "tmpfs")
-    guest.makedirs("/new/dev", "/new/proc", "/new/tmp", "/new/initramfs")
-    guest.copy("/init", "/new/init", 0o755)
-    guest.mount("devtmpfs", "/new/dev", "devtmpfs")
-    guest.mount("proc", "/new/proc", "proc")
-    guest.chdir("/new")
+    """A tmpfs on /run, for the root may be read-only, that PID 1 could live in, and PID 1's cwd in it."""
+    guest.mount("none", "/run", "tmpfs")
+    guest.makedirs("/run/dev", "/run/proc", "/run/tmp", "/run/initramfs")
+    guest.copy("/init", "/run/init", 0o755)
+    guest.mount("devtmpfs", "/run/dev", "devtmpfs")
+    guest.mount("proc", "/run/proc", "proc")
+    guest.chdir("/run")
 
 
 def leave_root(guest: Guest) -> None:
@@ -46,7 +45,7 @@ def leave_root(guest: Guest) -> None:
     new_root(guest)
     guest.pivot_root(".", ".")
     guest.umount(".", abi.MNT_DETACH)
-    assert not guest.exists("/new"), "pivot_root() did not move PID 1"
+    assert not guest.exists("/run"), "pivot_root() did not move PID 1"
     guest.restart()
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from doors import namespace_bottom
 from roots import devtmpfs_keeper, leave_root, outside_nullfs
 
 from harness.checks import Era, check
@@ -50,7 +51,7 @@ def test_pivot_ramfs(guest: Guest) -> None:
 @check(
     "init-args",
     "the kernel starts what rdinit= names, with the words and variables of its command line",
-    patch="kthread-nullfs-v2/16",
+    patch="kthread-nullfs-v2/17",
     profile="ramfs",
 )
 def test_init_args(guest: Guest) -> None:
@@ -59,3 +60,67 @@ def test_init_args(guest: Guest) -> None:
     environment = guest.read_text("/proc/self/environ").split("\0")
     assert {"HOME=/", "TERM=linux", "nullfs=kept"} <= {*environment}
     assert guest.file_system_state(1)[1:] == ("/", "Umask:\t0022")
+
+
+def started_from(guest: Guest, fstype: str, device: str) -> None:
+    """PID 1 is what init= names, on ``device`` and nothing else, with the console open three times."""
+    assert guest.statfs("/").fstype == fstype
+    mounts = [line.split() for line in guest.read_text("/proc/self/mounts").splitlines()]
+    assert [row[:3] for row in mounts if row[1] == "/"] == [["/dev/root", "/", fstype]]
+    assert guest.statx("/").dev == guest.statx(device).rdev
+    assert [guest.statx(f"/proc/self/fd/{fd}", 0).rdev for fd in range(3)] == [(5, 1)] * 3
+    assert guest.read_text("/proc/self/cmdline").split("\0") == ["/init", ""]
+    assert guest.readlink("/proc/self/exe") == "/init"
+    assert guest.file_system_state(1)[1:] == ("/", "Umask:\t0022")
+
+
+@check(
+    "init-ext4",
+    "the kernel mounts an ext4 file system that root= names, and starts init= from it",
+    patch="kthread-nullfs-v2/17",
+    needs="BLOCK BLK_DEV PCI PCI_MSI PCI_HOST_GENERIC@arm64 BLK_DEV_NVME EXT4_FS",
+    profile="ext4",
+)
+def test_init_ext4(guest: Guest) -> None:
+    """The guest boots without an initramfs, from an NVMe disk. PID 1 looks where it is, and what is open."""
+    started_from(guest, "ext4", "/dev/nvme0n1")
+
+
+@check(
+    "root-ext4",
+    "where root= is a disk, kernel threads stay in the nullfs, and PID 1 can leave the disk",
+    patch="kthread-nullfs-v2/22",
+    since=Era.ISOLATED,
+    needs="BLOCK BLK_DEV PCI PCI_MSI PCI_HOST_GENERIC@arm64 BLK_DEV_NVME EXT4_FS",
+    profile="ext4",
+)
+def test_root_ext4(guest: Guest) -> None:
+    """The guest boots without an initramfs, from an NVMe disk. A child takes the disk away in a mount namespace of its
+    own, and must find a nullfs under it. Every kernel thread's root is looked at before and after PID 1 pivots."""
+    child = guest.spawn()
+    assert namespace_bottom(child).fstype == "nullfs"
+    isolated_on(guest, "ext4")
+
+
+@check(
+    "init-erofs",
+    "the kernel mounts an EROFS file system that root= names, and starts init= from it",
+    patch="kthread-nullfs-v2/17",
+    needs="BLOCK BLK_DEV PCI PCI_MSI PCI_HOST_GENERIC@arm64 BLK_DEV_NVME MISC_FILESYSTEMS EROFS_FS",
+    profile="erofs",
+)
+def test_init_erofs(guest: Guest) -> None:
+    """The guest boots without an initramfs, from an NVMe disk. PID 1 looks where it is, and what is open."""
+    started_from(guest, "erofs", "/dev/nvme0n1")
+
+
+@check(
+    "init-initrd",
+    "the kernel copies an initrd that is a file system to a RAM disk, mounts it, and starts init= from it",
+    patch="kthread-nullfs-v2/13",
+    needs="BLOCK BLK_DEV BLK_DEV_RAM EXT4_FS",
+    profile="initrd",
+)
+def test_init_initrd(guest: Guest) -> None:
+    """The guest boots with an ext4 file system for an initrd. PID 1 looks where it is, and what is open."""
+    started_from(guest, "ext4", "/dev/ram0")

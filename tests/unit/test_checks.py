@@ -26,6 +26,7 @@ warn-fs warn-ns silent-thread silent-child cut-core cut-socket cut-umh cut-firmw
 core-suid core-pipe core-socket modprobe initramfs boot pivot-memory
 sev lio-alua lio-aptpl ksmbd-share ksmbd-statfs ksmbd-vfs
 real-fs real-fs-firmware real-fs-core devtmpfs firmware-sync firmware-async firmware-path firmware-compressed hotplug
+root-ramfs pivot-ramfs root-ext4 init-args init-ext4 init-erofs init-initrd
 """
 
 
@@ -70,6 +71,14 @@ def test_a_manifest_may_know_little(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     (tmp_path / "patches/none/series.toml").write_text('title = "t"\n')
     with pytest.raises(RequestError, match=r"no patch '1'(?s:.*)nothing is known"):
         patch("none/1")
+
+
+def test_what_boots_from_a_disk_cannot_load_a_driver_before() -> None:
+    config = {"CONFIG_EXT4_FS": "m", "CONFIG_BLOCK": "y"}
+    facts = ("a", "promise", "kthread-nullfs-v2/1", Era.NONE, ("BLOCK", "EXT4_FS", "NONE", "OTHER@arm64"))
+    assert Check(*facts).lacks(config) == ["CONFIG_NONE"]
+    assert Check(*facts, profile="ext4").lacks(config) == ["CONFIG_EXT4_FS=y", "CONFIG_NONE=y"]
+    assert Check(*facts, profile="ext4").lacks(None) == []
 
 
 CHECKS = """

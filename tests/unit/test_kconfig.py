@@ -100,6 +100,12 @@ def test_who_wants_it() -> None:
     assert by["CONFIG_KCMP"] == "check a"
 
 
+def test_what_a_check_needs_on_one_architecture_only() -> None:
+    needs = {"a": ["PCI", "PCI_HOST_GENERIC@arm64"]}
+    assert lines(ARM64, needs=needs) - lines(ARM64) >= {"CONFIG_PCI=y", "CONFIG_PCI_HOST_GENERIC=y"}
+    assert not any("HOST_GENERIC" in line for line in lines(X86_64, needs=needs))
+
+
 def test_the_fragment_for_merge_config() -> None:
     wanted = [Wish("CONFIG_A", "y", "one"), Wish("CONFIG_B", "n", "two"), Wish("CONFIG_C", '"x y"', "one")]
     text = kconfig.text(ARM64, wanted)

@@ -35,7 +35,7 @@ LAYERS = (
     ("mail", "mailbox", "b4", "patchfiles", "source", "verify", "summary"),
     ("worktree", "base", "misfit", "byhand", "records", "apply"),
     ("kernel", "modules"),
-    ("agent", "initramfs", "overlay", "userland"),
+    ("agent", "diskimage", "initramfs", "overlay", "userland"),
     ("console", "protocol", "wire", "channel", "qmp", "qemu", "machine", "accel", "snapshot"),
     ("abi", "calls", "files", "task", "guest", "corefile", "lab"),
     ("checks", "trial"),

@@ -42,6 +42,13 @@ def test_the_console_and_a_panic_end_up_where_we_look(setup: qemu.Setup) -> None
     assert "-no-reboot" in argv
 
 
+def test_a_disk_is_no_initrd_and_is_never_written_to(setup: qemu.Setup) -> None:
+    argv = qemu.arguments(replace(setup, initrd=Path("/a,b"), disk=True), console=Path("line"), qmp=11)
+    assert value(argv, "-drive").split(",", 2) == ["if=none", "id=disk", "format=raw,readonly=on,file=/a,,b"]
+    assert value(argv, "-device").startswith("nvme,drive=disk,")
+    assert "-initrd" not in argv
+
+
 def test_a_fork_differs_only_in_where_it_begins(setup: qemu.Setup) -> None:
     boot = qemu.arguments(setup, console=Path("line"), qmp=11, ram=qemu.Ram(12, shared=True))
     fork = qemu.arguments(setup, console=Path("line"), qmp=11, ram=qemu.Ram(12, shared=False), incoming=True)
