@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness import agent, kernel, machine, qemu, userland
+from harness import agent, kernel, machine, qemu
 from harness.arch import ARM64, X86_64, Arch
 from harness.deadline import Deadline
 from harness.guest import Guest
@@ -16,8 +16,8 @@ from harness.profiles import Profile
 
 pytestmark = pytest.mark.boots
 
-PACKAGES = ["btrfs-progs", "mount", "dash"]
-FILES = ["bin/btrfs", "sbin/mkfs.btrfs", "usr/bin/mount", "usr/bin/sh"]
+PACKAGES = ("btrfs-progs", "mount", "dash")
+FILES = ("bin/btrfs", "sbin/mkfs.btrfs", "usr/bin/mount", "usr/bin/sh")
 
 
 @pytest.fixture(scope="module", params=[ARM64, X86_64], ids=lambda arch: arch.name)
@@ -27,9 +27,8 @@ def guest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     deadline = Deadline.after(600)
     where = tmp_path_factory.mktemp(arch.name)
     subject = kernel.resolve("debian:isolated", [arch], deadline)[0]
-    own = agent.image_with(subject, ["btrfs"], Profile("bare"), deadline).read_bytes()
-    image = where / "image"
-    image.write_bytes(own + bytes(-len(own) % 4) + userland.archive(arch, PACKAGES, FILES, deadline).read_bytes())
+    profile = Profile("of-our-own", packages=PACKAGES, files=FILES)
+    image = agent.image_with(subject, ["btrfs"], profile, deadline)
     with machine.running(qemu.Setup(arch, subject.boot, image), where / "console") as running:
         made = Guest(running, subject, Deadline.after(120))
         made.channel.wait_ready()
