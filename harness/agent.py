@@ -89,14 +89,15 @@ def image_with(kernel: Kernel, names: Iterable[str], profile: Profile, deadline:
     base = image(kernel.arch, deadline)
     loadable = modules.closure(kernel, names, deadline)
     programs = userland.archive(kernel.arch, profile.packages, profile.files, deadline) if profile.packages else None
-    if not loadable and programs is None:
+    own = initramfs.of_profile(profile.name)
+    if not loadable and programs is None and not own:
         return base
-    parts = repr([loadable, programs and programs.name])
+    parts = repr([loadable, programs and programs.name, own])
     final = base.with_stem(f"{base.stem}-{hashlib.sha256(parts.encode()).hexdigest()[:16]}")
     if not final.exists():
         whole = base.read_bytes()
         if programs:  # before the modules, which may go below a link of theirs
             whole += bytes(-len(whole) % 4) + programs.read_bytes()
         archives = [initramfs.tree(modules.files(kernel, loadable, deadline))] if loadable else []
-        cache.write(final, initramfs.join(whole, archives))
+        cache.write(final, initramfs.join(whole, [*own, *archives]))
     return final

@@ -157,6 +157,12 @@ def own(agent: Path) -> list[Entry]:
     return [entry for archive in read_list(text, {"agent": agent.read_bytes()}) for entry in archive.entries]
 
 
+def of_profile(name: str) -> list[Archive]:
+    """What only guests of that profile have, if there is a list of it."""
+    path = resources.directory("initramfs") / f"{name}.list"
+    return read_list(path.read_text(encoding="utf-8"), {}) if path.is_file() else []
+
+
 def build(agent: Path) -> bytes:
     """The image that every guest boots: the agent, and the archives that the check ``initramfs`` looks for."""
     return join(b"", [Archive(entries=own(agent)), *read_list(_unpack_list(), {})])

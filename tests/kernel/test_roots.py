@@ -1,13 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""B and E. What PID 1's first root may be, and how the kernel comes to it: PID 1 looks all up by itself."""
+"""B and E. What PID 1's first root may be, how the kernel comes to it, and what is looked up in the caller's root."""
 
 from __future__ import annotations
 
-from doors import namespace_bottom
+import stat
+from collections.abc import Sequence
+
+from doors import jailed, namespace_bottom
 from roots import devtmpfs_keeper, leave_root, outside_nullfs
 
+from harness import abi, diskimage, modules
 from harness.checks import Era, check
 from harness.guest import Guest
+from harness.initramfs import Entry
+from harness.task import Task
+
+CONFIGFS = "/sys/kernel/config"
+#: A driver that looks for /etc/target as it starts (drivers/target/target_core_configfs.c: target_init_dbroot()).
+TARGET = "target_core_mod"
 
 
 def isolated_on(guest: Guest, fstype: str) -> None:
@@ -124,3 +134,70 @@ def test_init_erofs(guest: Guest) -> None:
 def test_init_initrd(guest: Guest) -> None:
     """The guest boots with an ext4 file system for an initrd. PID 1 looks where it is, and what is open."""
     started_from(guest, "ext4", "/dev/ram0")
+
+
+@check(
+    "erofs-file",
+    "an EROFS image that is mounted from a file is looked up by who mounts it",
+    patch="kthread-nullfs-v2/2",
+    needs="BLOCK MISC_FILESYSTEMS EROFS_FS EROFS_FS_BACKED_BY_FILE",
+    modules="erofs",
+    profile="storage",
+)
+def test_erofs_file(guest: Guest) -> None:
+    """A jailed process mounts /images/image, of which there is one in the jail, and another one in PID 1's root."""
+    guest.load_module("erofs")
+    inmate = jailed(guest, "/images", "/mnt")
+    for directory, name in (("/images", "outside"), ("/jail/images", "inside")):
+        guest.mount("none", directory, "ramfs")  # EROFS reads its file by folios, which tmpfs does not offer
+        guest.write_file(f"{directory}/image", diskimage.erofs([Entry(name, stat.S_IFREG | 0o644)]))
+    inmate.mount("/images/image", "/mnt", "erofs", abi.MS_RDONLY)
+    assert inmate.statfs("/mnt").fstype == "erofs"
+    assert inmate.listdir("/mnt") == ["inside"]
+
+
+def target_modules(guest: Guest) -> list[str]:
+    """The files of the SCSI target's core and of all that it needs, in load order; none if it is built in."""
+    top = f"/{modules.GUEST}/{guest.kernel.release}"
+    order = modules.load_order(guest.read_text(f"{top}/modules.dep"), TARGET) if guest.exists(top) else []
+    return [f"{top}/{path}" for path in order]
+
+
+def load_from(task: Task, root: str, paths: Sequence[str]) -> None:
+    """Load modules by ``task``, which enters ``root`` before."""
+    files = [(task.open(path), path) for path in paths]
+    task.chroot(root)
+    for fd, path in files:
+        flags = 0 if path.endswith(".ko") else abi.MODULE_INIT_COMPRESSED_FILE
+        assert task.outcome("finit_module", fd, "", flags) in ("ok", "EEXIST"), path
+
+
+def db_root(guest: Guest) -> str:
+    """Where the SCSI target would keep its files: in /etc/target, if it has found that."""
+    return guest.read_text(f"{CONFIGFS}/target/dbroot").strip()
+
+
+@check(
+    "module-init",
+    "a driver that starts looks up paths in the root of who loads it, or in PID 1's if it is built in",
+    patch="kthread-nullfs-v2/17",
+    needs="BLOCK SCSI CONFIGFS_FS TARGET_CORE",
+    modules="target_core_mod",
+    profile="ramfs",
+)
+def test_module_init(guest: Guest) -> None:
+    """The SCSI target looks for /etc/target, which is in the initramfs, and not in a jail. If it is built in, it has
+    done so before PID 1 was a program. If it is a module, it is loaded twice, the second time from the jail."""
+    mount = ("mount", "configfs", CONFIGFS, "configfs", 0, "")
+    paths = target_modules(guest)
+    if paths:
+        load_from(guest.spawn(), "/", paths)
+    guest.all(mount)
+    assert db_root(guest) == "/etc/target"
+    if paths:
+        guest.umount(CONFIGFS)
+        guest.call("delete_module", TARGET, abi.O_NONBLOCK)
+        guest.mkdir("/jail")
+        load_from(guest.spawn(), "/jail", paths)
+        guest.all(mount)
+        assert db_root(guest) == "/var/target"
