@@ -17,7 +17,7 @@ from harness.calls import Pending, SyscallError
 from harness.channel import Channel
 from harness.console import Sighting, find_troubles
 from harness.deadline import Deadline
-from harness.errors import GuestError, RequestError
+from harness.errors import GuestError, HostError, RequestError
 from harness.kernel import Kernel
 from harness.machine import Machine
 from harness.protocol import Out, Ref
@@ -57,6 +57,8 @@ class Guest(Task):
         self._checked = 0
         #: What the kernel printed before the checks began.
         self.boot_log = b""
+        #: PID 1 is another program by now, and only the console is left.
+        self.handed_over = False
         #: The modules that are in its image, as far as its kernel has them.
         self.loadable: Collection[str] = ()
         #: How the last ``caller`` was called.
@@ -172,6 +174,9 @@ class Guest(Task):
 
         Raises GuestCrash, GuestTimeout.
         """
+        if self.handed_over:  # nobody is there who could be asked to print something
+            self.machine.console.settle(deadline)
+            return
         mark = f"nullfs-harness: mark {random.getrandbits(32):08x}".encode()
         # Without its newline it could still be continued, and would not be printed (kernel/printk: vprintk_store()).
         self.call("write", self.anchors.kmsg, b"<6>" + mark + b"\n", len(mark) + 4)
@@ -187,6 +192,21 @@ class Guest(Task):
         self.execve("/init", "/init", "again")
         self.channel.wait_ready()
         self.attach_log()
+
+    def hand_over(self, path: str, *argv: str) -> None:
+        """Have PID 1 become another program, for good: nobody answers any more, what is printed can be waited for.
+
+        Raises HostError if the guest has no such program.
+        """
+        if not self.exists(path):
+            raise HostError(f"the guest has no {path}", hint=self.remedy(path))
+        self.handed_over = True
+        self.execve(path, path, *argv)
+
+    def wait_printed(self, words: str) -> str:
+        """What is on the console, once ``words`` are. Raises GuestTimeout, GuestCrash."""
+        self.machine.console.wait_text(words.encode(), self.channel.deadline)
+        return self.machine.console.text.decode(errors="replace")
 
     def kthreads(self) -> list[Kthread]:
         """Every kernel thread there is: PF_KTHREAD in the flags of /proc/PID/stat."""

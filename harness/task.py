@@ -90,11 +90,12 @@ class Task(Files):
             raise HostError(
                 f"the guest cannot start {path}" if there else f"the guest has no {path}",
                 cause=f"{error.strerror}, for the interpreter or the loader that it names" if there else "",
-                hint=self._remedy(path),
+                hint=self.remedy(path),
             ) from error
         raise AssertionError("execve() has returned, and did not fail")
 
-    def _remedy(self, path: str) -> str:
+    def remedy(self, path: str) -> str:
+        """What to do about a program that the guest does not have at ``path``."""
         package = " or ".join(userland.owners(self.arch, path)) or f"that `apt-file search {path}` names"
         return f"let the check's profile have the file, and Debian's package {package}: see {PROFILES}"
 
