@@ -13,7 +13,7 @@ from pathlib import Path
 import pexpect
 from pexpect.fdpexpect import fdspawn
 
-from harness import protocol, wire
+from harness import oops, protocol, wire
 from harness.cache import writing
 from harness.deadline import Deadline
 from harness.errors import GuestCrash, GuestTimeout
@@ -87,6 +87,13 @@ def find_troubles(text: bytes) -> list[Sighting]:
     return found
 
 
+def _deadliness(sighting: Sighting) -> int:
+    """Of several complaints of a guest that died, the first of the lowest is what it died of."""
+    if sighting.name == "oops" or "kernel BUG at" in sighting.line:
+        return 0
+    return 1 if sighting.name == "panic" else 2
+
+
 class Console(fdspawn):  # type: ignore[misc]
     """One guest's line: what it says is read from one descriptor, what is said to it is written to another.
 
@@ -131,10 +138,13 @@ class Console(fdspawn):  # type: ignore[misc]
 
     def send_message(self, message: protocol.Message) -> None:
         """Send one message to the agent. Raises GuestCrash if nobody is there any more."""
+        self.type(wire.encode(message.pack()))
+
+    def type(self, data: bytes) -> None:
+        """Send ``data`` as it is. Raises GuestCrash if nobody is there any more."""
         try:
-            frame = wire.encode(message.pack())
-            while frame:
-                frame = frame[os.write(self._answer, frame) :]
+            while data:
+                data = data[os.write(self._answer, data) :]
         except OSError as error:
             self._drain(Deadline.after(LAST_WORDS))  # nobody is there any more, but its last words are still unread
             raise self._died() from error
@@ -163,9 +173,9 @@ class Console(fdspawn):  # type: ignore[misc]
                 return None
         return self._messages.popleft()
 
-    def wait_text(self, words: bytes, deadline: Deadline) -> None:
-        """Read until the kernel has printed ``words``. Raises GuestTimeout, GuestCrash."""
-        while words not in self.text:
+    def wait_text(self, words: bytes, deadline: Deadline, begin: int = 0) -> None:
+        """Read until the kernel has printed ``words``, as byte ``begin`` or later. Raises GuestTimeout, GuestCrash."""
+        while self.text.find(words, begin) < 0:
             which = self.expect_list([*self._watched, _NEWLINE], timeout=min(deadline.left(), 1.0))
             if which == 1:
                 raise self._died()
@@ -202,9 +212,13 @@ class Console(fdspawn):  # type: ignore[misc]
             deadline = deadline.within(1.0)  # what little comes after the last line
 
     def _died(self) -> GuestCrash:
-        first = next(iter(find_troubles(bytes(self.text))), None)
-        if first is not None:
-            return GuestCrash(f"the guest died: {first.name}", cause=first.line, log=self.path)
+        text = bytes(self.text)
+        if seen := find_troubles(text):
+            first = min(seen, key=_deadliness)
+            words = oops.decode(text, first.line).words
+            if first != seen[0]:
+                words += f"\nbefore that: {seen[0].name}: {oops.message(seen[0].line)}"
+            return GuestCrash(f"the guest died: {first.name}", cause=words, log=self.path)
         return GuestCrash("the guest went away without a word", cause=self.last_line(), log=self.path)
 
     def last_line(self) -> str:

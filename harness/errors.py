@@ -37,7 +37,8 @@ class HarnessError(Exception):
     def __str__(self) -> str:
         lines = [self.what]
         if self.cause:
-            lines.append(f"  cause: {self.cause}")
+            # Of several lines each is on its own, below the first.
+            lines.append("  cause: " + self.cause.replace("\n", "\n         "))
         if self.log is not None:
             lines.append(f"  log:   {self.log}")
         if self.hint:

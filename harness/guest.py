@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harness import abi, modules
+from harness import abi, modules, oops
 from harness.calls import Pending, SyscallError
 from harness.channel import Channel
 from harness.console import Sighting, find_troubles
@@ -238,13 +238,24 @@ class Guest(Task):
         for path in paths:
             flags = 0 if path.endswith(".ko") else abi.MODULE_INIT_COMPRESSED_FILE
             try:
+                begin = len(self.machine.console.text)
                 opening = ("openat", abi.AT_FDCWD, f"{top}/{path}", abi.O_CLOEXEC, 0)
                 self.all(opening, ("finit_module", Ref(0), "", flags), ("close", Ref(0)))
             except SyscallError as error:
                 if error.errno == errno.EEXIST:  # loaded already
                     continue
+                self.settle(self.channel.deadline)
                 raise GuestError(
                     f"{self.kernel.release} does not load its module {path}",
-                    cause=str(error.strerror),
+                    cause=f"{error.strerror}; {self._said_of(path, begin)}",
                     log=self.console,
                 ) from error
+
+    def _said_of(self, path: str, begin: int) -> str:
+        """What the kernel said of a module, on the console from byte ``begin`` on."""
+        name = modules.spelt(path.rpartition("/")[2].partition(".")[0])
+        text = self.machine.console.text[begin:].decode(errors="replace")
+        # That it is not signed is said of nearly all.
+        said = [line for line in map(oops.message, text.splitlines()) if name in modules.spelt(line)]
+        said = [line for line in said if "module verification failed" not in line]
+        return "the kernel: " + "; ".join(said) if said else "the kernel says no more, so it was the module's own init"

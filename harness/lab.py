@@ -209,7 +209,7 @@ class Lab:
         tried = self._tried(kernel)
         error = next(iter(tried), None)
         booted = any(isinstance(each, Booted) for each in tried)
-        return error.brief if isinstance(error, GuestError) and not booted else ""
+        return error.brief.splitlines()[0] if isinstance(error, GuestError) and not booted else ""
 
     def _boot(self, kernel: Kernel, profile: Profile) -> Booted:
         image = agent.image_with(kernel, self.modules.get(profile.name, ()), profile, Deadline.after(FETCHING))

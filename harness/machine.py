@@ -72,6 +72,15 @@ class Machine:
             monitor.command("migrate-incoming", deadline, uri=f"fd:{state}")
             monitor.event("RESUME", deadline)
 
+    def sysrq(self, key: str, deadline: Deadline) -> None:
+        """Press a magic SysRq key on the serial line, which works though PID 1 may be stuck.
+
+        A kernel without CONFIG_MAGIC_SYSRQ_SERIAL does nothing, and a second key before the first was taken would call
+        that off (include/linux/serial_core.h: uart_handle_break()). Raises HostError, GuestCrash.
+        """
+        self._monitor.command("chardev-send-break", deadline, id="console")
+        self.console.type(key.encode())
+
 
 def _capabilities(monitor: Monitor, deadline: Deadline) -> None:
     # Measured with Debian's cloud kernels on QEMU 10.0.2, x86_64 and arm64, in milliseconds, loaded host: memory in

@@ -18,6 +18,7 @@ ASKING = 20.0
 CMDLINE = (
     "panic=-1",  # a panic resets at once, and -no-reboot turns that into an end
     "oops=panic",
+    "sysrq_always_enabled",  # what a guest that hangs is asked by (harness/hung.py)
     "rdinit=/init",
     "printk.devkmsg=on",  # no rate limit on what the agent reports
     "loglevel=7",

@@ -194,7 +194,9 @@ def _grouped(results: list[Result], verdict_: str) -> dict[str, list[str]]:
 
 
 def _first(result: Result) -> str:
-    lines = (result.troubles[:1] or (result.reason,))[0].splitlines() or [result.verdict]
+    # A guest that died or hung may have complained before, which its reason knows.
+    told = result.troubles[:1] if result.verdict in ("pass", "fail") else ()
+    lines = (told or (result.reason,))[0].splitlines() or [result.verdict]
     return "passed where it must fail: it does not discriminate" if result.indiscriminate else lines[0]
 
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import profiles
+from harness import hung, oops, profiles
 from harness.calls import SyscallError
 from harness.checks import BROKEN, Check
 from harness.errors import GuestError, GuestTimeout, KernelComplaint
@@ -71,6 +71,11 @@ def judged(guest: Guest) -> Iterator[None]:
     """A warning of the kernel fails the check that provoked it, and a guest that dies is worse news than either."""
     try:
         yield
+    except GuestTimeout as error:
+        # A fork's console may have nothing but what came before the check.
+        last = f"\nlast line of its console: {oops.message(error.cause)}" if guest.machine.console.text.strip() else ""
+        error.cause = hung.explain(guest.machine) + last
+        raise
     except BROKEN as error:
         with suppress(GuestTimeout, SyscallError):  # the check may have left PID 1 waiting, or without its log
             guest.settle(guest.channel.deadline.within(LAST_LOOK))
@@ -83,5 +88,7 @@ def judged(guest: Guest) -> Iterator[None]:
 
 def _complain(guest: Guest, error: BaseException | None) -> None:
     if troubles := guest.troubles():
-        words = "; ".join(f"{seen.name}: {seen.line}" for seen in troubles)
-        raise KernelComplaint(f"the kernel complained: {words}", log=guest.console) from error
+        text = bytes(guest.machine.console.text)
+        words = [f"{seen.name}: {oops.decode(text, seen.line).words}" for seen in troubles]
+        words += [f"and the check failed: {error}"] if error else []
+        raise KernelComplaint("the kernel complained", cause="\n".join(words), log=guest.console) from error

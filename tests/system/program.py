@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -204,6 +205,27 @@ def eventually(condition: Callable[[], bool]) -> bool:
 def results(path: Path) -> dict[str, dict[str, Any]]:
     """The results in a file of ``--json``, by check."""
     return {result["check"]: result for result in json.loads(path.read_text())["results"]}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One check as JUnit has it: pytest's outcome, our verdict, and all the words."""
+
+    outcome: str
+    verdict: str
+    text: str
+
+
+def cases(path: Path) -> dict[str, Case]:
+    """The checks of a JUnit file of pytest's, by their functions' names without test_."""
+    found = {}
+    for case in ET.parse(path).iter("testcase"):  # noqa: S314 - written by the pytest that we started
+        verdict = next((one.get("value", "") for one in case.iter("property") if one.get("name") == "verdict"), "")
+        inside = {child.tag: child for child in case}
+        outcome = next((tag for tag in ("failure", "error", "skipped") if tag in inside), "passed")
+        words = [f"{child.get('message', '')}\n{child.text or ''}" for child in case]
+        found[case.get("name", "").partition("[")[0].removeprefix("test_")] = Case(outcome, verdict, "\n".join(words))
+    return found
 
 
 def harness(*words: str | Path, **variables: str) -> Done:

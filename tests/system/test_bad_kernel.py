@@ -74,3 +74,4 @@ def test_that_panics(program: Program, image: Path) -> None:
     kernel = broken(image, program.directory / "Image", b"070701", b"070799")
     done = judge(program, kernel, "crash")
     assert "Kernel panic - not syncing: VFS: Unable to mount root fs" in done.text
+    assert "that is, the kernel could not unpack its initramfs (Initramfs unpacking failed" in done.text

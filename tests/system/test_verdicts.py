@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import json
-import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from program import Done, Program, results
+from program import Case, Done, Program, cases, results
 
 pytestmark = pytest.mark.boots
 
@@ -110,31 +109,11 @@ def test_only_warned_when_due(guest: Guest) -> None:
 
 
 @dataclass(frozen=True)
-class Case:
-    """One check as JUnit has it: pytest's outcome, our verdict, and all the words."""
-
-    outcome: str
-    verdict: str
-    text: str
-
-
-@dataclass(frozen=True)
 class Judged:
     """The whole pytest run."""
 
     done: Done
     cases: dict[str, Case]
-
-
-def cases(path: Path) -> dict[str, Case]:
-    found = {}
-    for case in ET.parse(path).iter("testcase"):  # noqa: S314 - written by the pytest that we started
-        verdict = next((one.get("value", "") for one in case.iter("property") if one.get("name") == "verdict"), "")
-        inside = {child.tag: child for child in case}
-        outcome = next((tag for tag in ("failure", "error", "skipped") if tag in inside), "passed")
-        words = [f"{child.get('message', '')}\n{child.text or ''}" for child in case]
-        found[case.get("name", "").partition("[")[0].removeprefix("test_")] = Case(outcome, verdict, "\n".join(words))
-    return found
 
 
 @pytest.fixture(scope="module")

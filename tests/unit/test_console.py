@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from harness import hung
 from harness.console import TROUBLES, Console, find_troubles
 from harness.deadline import Deadline
 from harness.errors import GuestCrash, GuestTimeout
+from harness.machine import Machine
 from harness.protocol import Message, Say
 from harness.wire import encode
 
@@ -140,3 +142,27 @@ def test_patience_and_damage_ask_for_a_repetition(line: tuple[Console, socket.so
     kernel.sendall(b"\xc0\x80\x80\x80\x80\x80\x80\x80\xc1")
     assert console.receive(Deadline.after(60), 60) is None
     assert console.damaged == 1
+
+
+class Deaf(Machine):
+    """A guest whose kernel has no CONFIG_MAGIC_SYSRQ_SERIAL."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def sysrq(self, key: str, deadline: Deadline) -> None:
+        """Press a key in vain."""
+
+
+def test_a_hang_that_cannot_be_asked_about_says_so(
+    line: tuple[Console, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hung, "ASKING", 0.2)
+    assert "does not answer to SysRq-W (no CONFIG_MAGIC_SYSRQ_SERIAL" in hung.explain(Deaf(line[0]))
+
+
+def test_a_guest_that_dies_of_being_asked_says_so(line: tuple[Console, socket.socket]) -> None:
+    console, kernel = line
+    kernel.sendall(LINES["panic"][0].encode() + b"\r\n")
+    kernel.close()
+    assert "and when its kernel was asked what hangs, the guest died: panic" in hung.explain(Deaf(console))

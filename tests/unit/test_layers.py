@@ -36,7 +36,7 @@ LAYERS = (
     ("worktree", "base", "misfit", "byhand", "records", "apply"),
     ("kernel", "modules"),
     ("agent", "diskimage", "initramfs", "overlay", "userland"),
-    ("console", "protocol", "wire", "channel", "qmp", "qemu", "machine", "accel", "snapshot"),
+    ("oops", "console", "protocol", "wire", "channel", "qmp", "qemu", "machine", "hung", "accel", "snapshot"),
     ("abi", "calls", "files", "task", "guest", "corefile", "lab"),
     ("checks", "trial"),
     (

@@ -150,3 +150,9 @@ def test_json_comes_back_as_it_went() -> None:
     assert Run.from_json(results.to_json()) == results
     with pytest.raises(ValueError, match="schema"):
         Run.from_json('{"schema": 99}')
+
+
+def test_a_crash_is_told_by_its_reason_whatever_the_kernel_said_before() -> None:
+    assert "CRASH root (kthread-nullfs-v2/22): the guest died: panic" in report.closing(
+        run(replace(CRASH, troubles=("warn: WARNING: CPU: 0",)))
+    )
