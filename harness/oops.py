@@ -28,6 +28,8 @@ IN = re.compile(rf" in ({PLACE})")
 #: lib/dump_stack.c: dump_stack_print_info(); behind a WARN: kernel/panic.c
 TASK = re.compile(r"^CPU: \d+ (?:UID: \d+ )?PID: (\d+) Comm: (.+?) (?:Not tainted|Tainted)")
 ON = re.compile(r", CPU#\d+: (\S.*)/(\d+)$")
+#: A guest that boots from a disk (init/main.c).
+ROOT = re.compile(r"Kernel command line: (?:.* )?(root=\S+)")
 #: Another trouble begins: what follows is not about this one. An oops goes on with "[#1]".
 NEXT = re.compile(r"Unable to handle kernel|BUG: |kernel BUG at|^WARNING: |\[#[2-9]\d*\]")
 END = re.compile(r"---\[ end |Kernel panic - not syncing")
@@ -202,7 +204,7 @@ def _name(place: str) -> str:
 
 def _meaning(what: str, text: bytes) -> str:
     if re.search(r"VFS: Unable to mount root fs|No working init found|Requested init", what):
-        return _no_init(text)
+        return _no_init(what, text)
     if killed := re.search(r"Attempted to kill init! exitcode=0x([0-9a-f]+)", what):
         status = int(killed[1], 16)
         end = f"was killed by signal {status & 0x7F}" if status & 0x7F else f"ended with status {status >> 8}"
@@ -212,8 +214,14 @@ def _meaning(what: str, text: bytes) -> str:
     return ""
 
 
-def _no_init(text: bytes) -> str:
+def _no_init(what: str, text: bytes) -> str:
     said = [message(line).strip() for line in text.decode(errors="replace").splitlines()]
+    if root := next((found[1] for line in said if (found := ROOT.match(line))), ""):
+        failed = "its root file system ({}) {}{}"
+        if "mount root" not in what:
+            return failed.format(root, "was mounted, and no program in it runs as PID 1", "")
+        why = next((f" ({line})" for line in said if line.startswith("VFS: Cannot open root device")), "")
+        return failed.format(root, "cannot be mounted", why)
     if failed := next((line for line in said if "nitramfs unpacking failed" in line or "invalid magic" in line), ""):
         return f"the kernel could not unpack its initramfs ({failed}), so there is no /init"
     if ran := [line for line in said if re.match(r"Failed to execute /init|Run /init as init", line)]:

@@ -45,3 +45,4 @@ def test_a_disk_that_cannot_be_mounted_is_a_crash(cold: Program, image: Path, qe
     assert found["boot"]["verdict"] == "pass"
     assert found["init-ext4"]["verdict"] == "crash"
     assert "Unable to mount root fs" in found["init-ext4"]["reason"]
+    assert "its root file system (root=/dev/nvme0n1) cannot be mounted" in found["init-ext4"]["reason"]

@@ -136,6 +136,16 @@ def test_so_is_that_of_the_mutant_that_unpacks_it_elsewhere() -> None:
     assert "Try passing" not in report.words
 
 
+def test_a_disk_that_cannot_be_mounted_is_no_matter_of_the_initramfs() -> None:
+    lines = console("arm64-disk")
+    meaning = decoded(lines, "panic").meaning
+    assert meaning.startswith(
+        "its root file system (root=/dev/nvme0n1) cannot be mounted (VFS: Cannot open root device"
+    )
+    none = [line.replace("VFS: Unable to mount root fs", "No working init found.") for line in lines]
+    assert "was mounted, and no program in it runs as PID 1" in decoded(none, "panic").meaning
+
+
 def test_so_is_one_over_an_archive_that_is_none() -> None:
     meaning = decoded(console("arm64-garbage"), "panic").meaning
     assert "could not unpack its initramfs (Initramfs unpacking failed: invalid magic" in meaning
