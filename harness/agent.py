@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness import cache, diskimage, initramfs, modules, process, resources, toolchain, userland
+from harness import cache, diskimage, initramfs, modules, process, resources, selftests, toolchain, userland
 from harness.arch import Arch
 from harness.deadline import Deadline
 from harness.errors import HostError
@@ -90,14 +90,16 @@ def image_with(kernel: Kernel, names: Iterable[str], profile: Profile, deadline:
     loadable = modules.closure(kernel, names, deadline)
     programs = userland.archive(kernel.arch, profile.packages, profile.files, deadline) if profile.packages else None
     own = initramfs.of_profile(profile.name)
-    if not loadable and programs is None and not own:
+    tests = selftests.of(kernel, profile.selftests, deadline) if profile.selftests else None
+    if not loadable and programs is None and not own and tests is None:
         return base
-    parts = repr([loadable, programs and programs.name, own])
+    parts = repr([loadable, programs and programs.name, own, tests and tests.name])
     final = base.with_stem(f"{base.stem}-{hashlib.sha256(parts.encode()).hexdigest()[:16]}")
     if not final.exists():
         whole = base.read_bytes()
         if programs:  # before the modules, which may go below a link of theirs
             whole += bytes(-len(whole) % 4) + programs.read_bytes()
         archives = [initramfs.tree(modules.files(kernel, loadable, deadline))] if loadable else []
+        archives += [selftests.archive(tests)] if tests else []
         cache.write(final, initramfs.join(whole, [*own, *archives]))
     return final

@@ -10,13 +10,15 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from itertools import pairwise
 
-from harness import warned
+from harness import ktap, warned
 from harness.results import KernelFacts, Result
 
 #: Raised when a field of the comparison's JSON changes its meaning or goes.
 FORMAT = 1
 #: Verdicts on a kernel, the best first; skip and error are none.
 RANKS = {"pass": 0, "fail": 1, "timeout": 2, "crash": 2}
+#: Those with which a check did not come to its end.
+SILENT = ("crash", "timeout", "error")
 #: What is different in each boot of the same kernel, and after each edit of its source, and what to read for it.
 NOISE = tuple(
     (re.compile(pattern), text)
@@ -109,6 +111,8 @@ class Pair:
     #: Why the later one came no further; empty if it boots.
     fault: str
     changes: tuple[Change, ...]
+    #: Tests of the tree's own, those within checks, which are not the same; their ``check`` is the path of the test.
+    tests: tuple[Change, ...]
     #: Complaints of the kernel on the console, with where they were seen.
     lines_new: tuple[str, ...]
     lines_gone: tuple[str, ...]
@@ -127,7 +131,12 @@ class Pair:
     @property
     def worse(self) -> bool:
         """Whether anything that was well is no longer so."""
-        return bool(self.stages[1] < self.stages[0] or self.of(Kind.WORSE) or self.lines_new)
+        return bool(self.stages[1] < self.stages[0] or self.of(Kind.WORSE) or self.lost or self.lines_new)
+
+    @property
+    def lost(self) -> list[Change]:
+        """The tests of the tree's own that passed and do no more."""
+        return [change for change in self.tests if change.kind is Kind.WORSE]
 
 
 @dataclass(frozen=True)
@@ -207,6 +216,7 @@ def _pair(before: Column, after: Column) -> Pair:
         stages=(before.stage, after.stage),
         fault=after.fault,
         changes=tuple(_change(check, old.get(check), new.get(check)) for check in dict.fromkeys((*old, *new))),
+        tests=tuple(change for check in old if check in new for change in _tests(old[check], new[check])),
         lines_new=tuple(line for key, line in said[1].items() if key not in said[0]),
         lines_gone=tuple(line for key, line in said[0].items() if key not in said[1]),
         warnings_new=tuple(warned.new(warnings[0] or (), warnings[1] or ())) if known else None,
@@ -221,6 +231,21 @@ def _change(check: str, before: Result | None, after: Result | None) -> Change:
     verdicts = (before.verdict if before else "", after.verdict if after else "")
     why = next(iter((*after.troubles, *after.reason.splitlines())), "") if after else ""
     return Change(check, kind(*verdicts), *verdicts, one.patch if one else "", why)
+
+
+def _tests(before: Result, after: Result) -> Iterable[Change]:
+    """Tests within a check that are not the same; none where one of the two did not get so far as to run them."""
+    if not (before.tests and after.tests):
+        return
+    for path in dict.fromkeys((*before.tests, *after.tests)):
+        old, new = before.tests.get(path, ""), after.tests.get(path, "")
+        if old and not new and after.verdict in SILENT:
+            continue  # of all that did not run any more, the check's own verdict tells
+        if old == "pass" and not new and not ktap.intact(path, after.tests):
+            new = ktap.MISSING
+        became = kind(old, new)
+        if became is not Kind.SAME:
+            yield Change(path, became, old, new, after.patch, "")
 
 
 def _complaints(column: Column, checks: set[str]) -> dict[str, str]:

@@ -59,6 +59,8 @@ class Guest(Task):
         self.boot_log = b""
         #: PID 1 is another program by now, and only the console is left.
         self.handed_over = False
+        #: What tests of the kernel's tree have said here: see Result.tests.
+        self.tests: dict[str, str] = {}
         #: The modules that are in its image, as far as its kernel has them.
         self.loadable: Collection[str] = ()
         #: How the last ``caller`` was called.

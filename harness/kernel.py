@@ -43,6 +43,8 @@ class Kernel:
     elf: Path | None = None
     #: What it was built from, for one that was built here: the commit or the tree object, shortened.
     source: str = ""
+    #: That tree; None for one that was not built here.
+    tree: Tree | None = field(default=None, repr=False)
     #: Of the compilers, in all of it; None where nobody knows.
     warnings: tuple[str, ...] | None = field(default=None, repr=False)
 
@@ -115,7 +117,7 @@ def source(wanted: TreeSpec, deadline: Deadline, order: Order) -> Tree:
 def from_tree(seen: Tree, arches: Sequence[Arch], deadline: Deadline, order: Order) -> Iterator[Kernel]:
     """The kernels built from a tree, one after the other. Raises RequestError, BuildError, HostError."""
     for built in build.ordered(seen, arches or [build.default_arch()], order, deadline):
-        yield replace(from_built(seen.spec, built, deadline), source=seen.short)
+        yield replace(from_built(seen.spec, built, deadline), source=seen.short, tree=seen)
 
 
 def from_built(spec: str, built: Built, deadline: Deadline) -> Kernel:

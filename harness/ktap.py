@@ -8,6 +8,7 @@ prints (tools/testing/selftests/kselftest/runner.sh). Both are the same here: ho
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 PASS, FAIL, SKIP, XFAIL, MISSING = "pass", "fail", "skip", "xfail", "missing"
@@ -93,6 +94,24 @@ def program(name: str, text: str, status: int | None) -> dict[str, str]:
     return {name: FAIL if status is None else STATUS.get(status, FAIL)} | {
         path: outcome for path, outcome in parse(text, name).items() if path != name
     }
+
+
+def intact(path: str, outcomes: Mapping[str, str]) -> bool:
+    """Whether all that ``path`` is part of ended well, so that a test which is not there is none any more.
+
+    A program that fails may do so before it comes to a test, or call a test otherwise.
+    """
+    return not any(outcome in BAD and path.startswith(f"{above}.") for above, outcome in outcomes.items())
+
+
+def lost(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str]:
+    """The tests that passed before and have failed after, or are missing there."""
+    now = {
+        path: after.get(path, PASS if intact(path, after) else MISSING)
+        for path, outcome in before.items()
+        if outcome == PASS
+    }
+    return {path: outcome for path, outcome in now.items() if outcome in BAD}
 
 
 def _read(line: str, levels: list[_Level]) -> None:

@@ -128,9 +128,10 @@ class Lab:
     def guest(self, kernel: Kernel, name: str, profile: Profile = MINIMAL) -> Iterator[Guest]:
         """A pristine guest, ready for the check ``name``. Raises what the kernel's boot raised, each time."""
         booted = self.boot(kernel, profile)
+        seconds = max(self.timeout, profile.timeout)
         with ExitStack() as stack:
             try:
-                guest = self._fork(stack, kernel, booted, name)
+                guest = self._fork(stack, kernel, booted, name, seconds)
             except HostError as error:
                 if self._over:
                     raise
@@ -139,14 +140,14 @@ class Lab:
                 guest = None
             if guest is None:
                 running = stack.enter_context(self._machine(booted.setup, self._console(kernel, name)))
-                guest = self._ready(running, kernel, Deadline.after(self.timeout))
+                guest = self._ready(running, kernel, Deadline.after(seconds))
                 booted.log = booted.log or guest.boot_log
             guest.loadable = self.modules.get(profile.name, ())
             yield guest
 
-    def _fork(self, stack: ExitStack, kernel: Kernel, booted: Booted, name: str) -> Guest | None:
+    def _fork(self, stack: ExitStack, kernel: Kernel, booted: Booted, name: str, seconds: float) -> Guest | None:
         """A guest that goes on from the snapshot, until ``stack`` is closed; None if there is no snapshot."""
-        deadline, origin = Deadline.after(self.timeout), booted.snapshot
+        deadline, origin = Deadline.after(seconds), booted.snapshot
         if origin is None:
             return None
         console = self._console(kernel, name, booted.log)

@@ -159,7 +159,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if isinstance(config.pluginmanager.get_plugin(SESSION_PLUGIN), SessionHolder):
             pytest.exit(refusal, pytest.ExitCode.USAGE_ERROR)  # `run` says it in its own words
         raise pytest.UsageError(refusal)
-    kept = [item for item in items if session is not None or item not in checks]
+    wanted = {item for item, check in checks.items() if session and session.request.wants(check.id, check.profile)}
+    kept = [item for item in items if item not in checks or item in wanted]
     if only:
         kept = [item for item in kept if item in checks and checks[item].id in only]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
@@ -278,6 +279,7 @@ def _draft(item: pytest.Item, call: pytest.CallInfo[None], error: BaseException 
         troubles=ended.troubles,
         tail=console.tail_of(ended.console, _TAIL) if ended.console else "",
         console=str(ended.console or ""),
+        tests=ended.tests,
     )
 
 

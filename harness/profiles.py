@@ -25,6 +25,8 @@ class Profile:
     name: str
     #: MiB.
     memory: int = MEMORY
+    #: Seconds that a check gets at least, whatever others do.
+    timeout: float = 0
     cmdline: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
@@ -32,6 +34,10 @@ class Profile:
     image: str = ""
     #: Whether the image is a disk's, and no initrd.
     disk: bool = False
+    #: Directories of the tree's own tests (harness/selftests.py).
+    selftests: tuple[str, ...] = ()
+    #: Checks of it run only where it or they are asked for.
+    asked: bool = False
 
 
 @cache

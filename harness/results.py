@@ -67,6 +67,8 @@ class Result:
     tail: str = ""
     console: str = ""
     repeat: str = ""
+    #: Of a check that runs tests of the kernel's tree: each test by its path, and what became of it (harness/ktap.py).
+    tests: dict[str, str] = field(default_factory=dict)
     #: Whether a guest showed it ("boot"), or only the kernel's files were read ("static").
     how: str = "boot"
 

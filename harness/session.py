@@ -69,6 +69,10 @@ class Request:
     say: Callable[[str], None] = lambda _: None
     watch: Watch | None = None
 
+    def wants(self, check: str, profile: str) -> bool:
+        """Whether that check runs, if it is among those that are chosen."""
+        return check in self.checks or profile in self.profiles or not profiles.by_name(profile).asked
+
 
 @dataclass(frozen=True)
 class Column:
@@ -230,7 +234,8 @@ def columns(request: Request, asking: Sequence[Declared], deadline: Deadline) ->
 
 def asked(request: Request) -> list[Declared]:
     """What the checks of ``request`` need, as far as that is known before pytest collects them. Raises RequestError."""
-    return declared.declared(request.paths or [resources.directory("tests/kernel")], request.checks)
+    found = declared.declared(request.paths or [resources.directory("tests/kernel")], request.checks)
+    return [check for check in found if request.wants(check.id, check.profile)]
 
 
 def _era(word: str, version: tuple[int, int]) -> Era:

@@ -14,6 +14,7 @@ KINDS = {
     "build": "Does not build",
     "boot": "Does not boot",
     "worse": "Worse",
+    "test": "Tests of the tree's own that pass no more",
     "bisect": "Broken on the way",
     "place": "Not where it was announced",
     "warning": "New warnings of the compiler",

@@ -222,5 +222,6 @@ def stage(job: Job, run: Run | None, *, known: bool) -> Stage:
         booted=True if facts.accel else None,
         troubles=tuple(dict.fromkeys([*facts.boot_troubles, *(line for one in run.results for line in one.troubles)])),
         verdicts={result.check: result.verdict for result in run.results},
+        tests={path: outcome for result in run.results for path, outcome in result.tests.items()},
         reasons={result.check: result.reason for result in run.results if result.verdict != "pass"},
     )

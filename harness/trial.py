@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness import hung, oops, profiles
@@ -34,6 +34,8 @@ class Outcome:
     #: Unexpected warnings of the kernel: "name: line".
     troubles: tuple[str, ...]
     console: Path | None
+    #: Result.tests
+    tests: dict[str, str] = field(default_factory=dict)
 
 
 def perform(lab: Lab, kernel: Kernel, check: Check, body: Callable[[Guest], object]) -> Outcome:
@@ -63,7 +65,7 @@ def outcome(guest: Guest | None, error: BaseException | None, seconds: float) ->
     if guest is not None:
         console = guest.console
         troubles = tuple(f"{seen.name}: {seen.line}" for seen in guest.troubles())
-    return Outcome(error, seconds, troubles, console)
+    return Outcome(error, seconds, troubles, console, guest.tests if guest else {})
 
 
 @contextmanager

@@ -4,18 +4,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby, pairwise
 from typing import Any
 
-from harness import warned
+from harness import ktap, warned
 
 #: Raised when a field changes its meaning or goes; a new field does not change it.
 SCHEMA = 1
 #: The verdicts that say something of the kernel.
 BROKEN = ("fail", "crash")
 SAYS = ("pass", *BROKEN)
+#: Tests of the tree's own that are named in one finding.
+NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Stage:
     verdicts: Mapping[str, str] = field(default_factory=dict)
     #: Why each check that did not pass ended so.
     reasons: Mapping[str, str] = field(default_factory=dict)
+    #: Tests of the tree's own: Result.tests of all checks.
+    tests: Mapping[str, str] = field(default_factory=dict)
     #: The results were there before this run.
     known: bool = False
 
@@ -134,10 +138,21 @@ def findings(report: Report) -> list[tuple[str, str]]:
         together.setdefault((turn.arch, turn.n, turn.since, turn.passes, turn.back), []).append(turn)
     for same in together.values():
         found += _turned(report, same)
+    found += [("test", text) for arch in report.architectures for text in _lost(report, report.of(arch))]
     for arch in report.architectures:
         for n, (came, _) in warnings(report.of(arch)).items():
             found += [("warning", f"{report.name(n)} ({arch}): {line}") for line in came]
     return found
+
+
+def _lost(report: Report, stages: list[Stage]) -> Iterator[str]:
+    """Where tests of the tree's own passed before and do no more."""
+    for before, after in pairwise(stage for stage in stages if stage.tests):
+        lost = [f"{path} ({outcome})" for path, outcome in ktap.lost(before.tests, after.tests).items()]
+        if lost:
+            more = f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
+            since = f"{report.name(after.n)} ({after.arch})"
+            yield f"{since}: tests of the tree's own pass no more: {', '.join(lost[:NAMED])}{more}"
 
 
 def _turned(report: Report, same: list[Turn]) -> list[tuple[str, str]]:
@@ -178,7 +193,7 @@ def _gaps(report: Report, stages: list[Stage], well: Any) -> list[str]:  # noqa:
 
 def bad(found: Sequence[tuple[str, str]]) -> bool:
     """Whether any of the findings is a failure of the series."""
-    return any(kind in ("build", "boot", "bisect", "worse", "place") for kind, _ in found)
+    return any(kind in ("build", "boot", "bisect", "worse", "test", "place") for kind, _ in found)
 
 
 def _range(first: int, last: int) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from harness import ktap
 from harness.compare import Change, Column, Comparison, Kind, Pair
 from harness.report import CELLS, listed, table_text
 
@@ -13,6 +14,8 @@ from harness.report import CELLS, listed, table_text
 if TYPE_CHECKING:
     from rich.table import Table
 
+#: Tests of a tree's that are told one a line, and that are named where the number matters more.
+TOLD, FEW = 20, 3
 #: In the order of what a reader wants to know first.
 SAID = (Kind.WORSE, Kind.UNKNOWN, Kind.OTHER, Kind.NEW)
 
@@ -76,10 +79,25 @@ def remarks(pair: Pair) -> Iterator[str]:
             yield from (remark(change) for change in pair.of(each))
         if gone := pair.of(Kind.GONE):
             yield f"{pair.after} did not try {listed(change.check for change in gone)}"
+        yield from tests(pair)
     yield from (f"new on the console: {line}" for line in pair.lines_new)
     yield from (f"no longer on the console: {line}" for line in pair.lines_gone)
     yield from (f"new from the compiler: {line}" for line in pair.warnings_new or ())
     yield from facts(pair)
+
+
+def tests(pair: Pair) -> Iterator[str]:
+    """What became of the tests of the tree's own: first those that passed."""
+    for change in pair.lost[:TOLD]:
+        yield f"worse: the tree's test {change.check}: {change.before}, then {change.after}"
+    if more := pair.lost[TOLD:]:
+        yield f"worse: {counted(len(more), 'more test')} of the tree's"
+    bad = [change for change in pair.tests if change.kind is Kind.NEW and change.after in ktap.BAD]
+    for change in bad[:TOLD]:
+        yield f"new: the tree's test {change.check}: {change.after}"
+    if better := [change.check for change in pair.tests if change.kind is Kind.BETTER]:
+        also = f" and {len(better) - FEW} more" if len(better) > FEW else ""
+        yield f"better: {counted(len(better), 'test')} of the tree's: {', '.join(better[:FEW])}{also}"
 
 
 def facts(pair: Pair) -> Iterator[str]:
@@ -128,6 +146,7 @@ def sentence(pair: Pair) -> str:
     more = sum(change.after == "pass" for change in pair.of(Kind.BETTER, Kind.NEW))
     words = f"breaks {lost} of the {kept} that {before} kept" if lost else f"keeps all that {before} kept"
     words += " and was tried on both" if pair.of(Kind.GONE) else ""
+    words += f" {'and' if lost else 'but for'} {counted(len(pair.lost), 'test')} of the tree's own" if pair.lost else ""
     ends = [f"{len(pair.of(Kind.WORSE))} worse"]
     ends += [f"{counted(len(pair.lines_new), 'new complaint')} of the kernel"] if pair.lines_new else []
     ends += [f"{counted(len(pair.warnings_new), 'new warning')} of the compiler"] if pair.warnings_new else []

@@ -28,6 +28,7 @@ sev systemd lio-alua lio-aptpl ksmbd-share ksmbd-statfs ksmbd-vfs
 real-fs real-fs-firmware real-fs-core devtmpfs firmware-sync firmware-async firmware-path firmware-compressed hotplug
 root-ramfs pivot-ramfs root-ext4 init-args init-ext4 init-erofs init-initrd module-init erofs-file
 btrfs-devtime io-uring vhost overlayfs
+kunit kselftest-filesystems kselftest-mount kselftest-pidfd kselftest-coredump
 """
 
 

@@ -35,7 +35,7 @@ LAYERS = (
     ("mail", "mailbox", "b4", "patchfiles", "source", "verify", "summary"),
     ("worktree", "base", "misfit", "byhand", "records", "apply"),
     ("kernel", "modules"),
-    ("agent", "diskimage", "initramfs", "overlay", "userland"),
+    ("agent", "diskimage", "initramfs", "overlay", "selftests", "userland"),
     ("oops", "console", "protocol", "wire", "channel", "qmp", "qemu", "machine", "hung", "accel", "snapshot"),
     ("abi", "calls", "files", "task", "guest", "corefile", "lab"),
     ("checks", "trial"),
