@@ -15,7 +15,7 @@ from harness.task import Task
 
 #: What every share shares. In each of PID 1's roots, and in the jail, it is another file system.
 SHARED = "/share"
-#: A share for each root: one that is known is not looked up again.
+#: A share for each root: one that is known is not looked up again. Ciphers may be modules that nobody has loaded.
 CONFIGURATION = "[global]\ninterfaces = lo\nbind interfaces only = yes\nsmb3 encryption = disabled\n" + "".join(
     f"[{name}]\npath = {SHARED}\nread only = no\nstore dos attributes = no\n" for name in ROOTS
 )
