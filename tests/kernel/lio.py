@@ -86,8 +86,8 @@ def _registration(key: int, old: int) -> tuple[bytes, bytes]:
     return b"\x5f\0\0\0\0\0\0\0\x18\0", struct.pack(">QQ4xB3x", old, key, 1)
 
 
-def disk(guest: Guest) -> Disk:
-    """Make the disk, and a child in a jail with a node for it.
+def disk(guest: Guest, size: int = 1 << 20) -> Disk:
+    """Make the disk, of ``size`` bytes, and a child in a jail with a node for it.
 
     Raises GuestError, SyscallError; AssertionError if it does not appear.
     """
@@ -97,7 +97,7 @@ def disk(guest: Guest) -> Disk:
     fabric = f"{TARGET}/loopback"
     guest.makedirs(f"{TARGET}/core/fileio_0", DEVICE, fabric, f"{fabric}/{PORT}", f"{fabric}/{PORT}/tpgt_1", LUN)
     for name, value in (
-        ("control", "fd_dev_name=/d0,fd_dev_size=1048576"),
+        ("control", f"fd_dev_name=/d0,fd_dev_size={size}"),
         ("wwn/vpd_unit_serial", SERIAL),
         ("enable", "1"),
         ("alua/default_tg_pt_gp/alua_write_metadata", "1"),
