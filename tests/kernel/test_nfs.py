@@ -47,7 +47,7 @@ DISK = 64 << 20
 @check(
     "pnfs-block",
     "the NFS client opens the disk that it writes to by itself by its path in PID 1's root",
-    patch="kthread-nullfs-v1/10",
+    patch="kthread-nullfs-7.3/16",
     needs="BLK_DEV BLK_DEV_DM BLK_DEV_SD BLOCK FILE_LOCKING INET INOTIFY_USER LOOPBACK_TARGET MD"
     " NETWORK_FILESYSTEMS NFSD NFSD_SCSILAYOUT NFSD_V4 NFS_FS NFS_V4 PNFS_BLOCK SCSI TARGET_CORE TCM_FILEIO XFS_FS",
     modules="nfsd nfsv4 blocklayoutdriver target_core_file tcm_loop sd_mod xfs",
