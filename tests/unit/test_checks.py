@@ -200,7 +200,7 @@ def test_architectures_by_any_of_their_names() -> None:
 
 def test_the_readme_lists_them_all() -> None:
     readme = (resources.directory("tests/kernel").parents[1] / "README.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `([\w-]+)` \| .* \| ([\w-]+/\d+) \| (?:none|rootfs|isolated) \|$", readme, re.MULTILINE)
+    rows = re.findall(r"^\| `([\w-]+)` \| .* \| ([\w.-]+/\d+) \| (?:none|rootfs|isolated) \|$", readme, re.MULTILINE)
     assert dict(rows) == patches()
 
 
