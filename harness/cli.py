@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     )
     making.add_argument(
         "--profile", action="append", default=[], metavar="P",
-        help="what a tree is built with besides: storage, network, debug, kunit (again for more)",
+        help="what a tree is built with besides: storage, network, debug, kunit, selftests (again for more)",
     )  # fmt: skip
     making.add_argument(
         "--fragment", action="append", default=[], type=Path, metavar="FILE", help="a Kconfig fragment for a tree"

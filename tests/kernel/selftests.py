@@ -43,7 +43,7 @@ def run(guest: Guest, *directories: str, stack: int = 0) -> None:
             status, said[name] = performed(guest, directory, program, stack)
             guest.tests |= ktap.program(name, said[name], status)
             with guest.console.with_suffix(".tap").open("a", encoding="utf-8") as evidence:
-                evidence.write(f"# selftests: {directory}: {program}\n{textwrap.indent(said[name], '# ')}\n")
+                evidence.write(f"# selftests: {directory}: {program}\n{textwrap.indent(said[name].rstrip(), '# ')}\n")
                 ended = "it did not end" if status is None else f"exit status: {status}"
                 evidence.write(f"# {ended}, after {time.monotonic() - begun:.1f} s\n")
     judge(guest, said)

@@ -111,5 +111,5 @@ def test_they_run_only_where_they_are_asked_for(builder: Program, tested: Path) 
 def test_a_tree_without_them(builder: Program, tree: Path, tested: Path) -> None:
     (tree / selftests.TOP / "coredump/Makefile").unlink()
     done = builder.run("--kernel", tested, "--arch", "arm64", "--check", CHECK)
-    assert done.status == 2, done
+    assert done.status == 3, done
     assert f"has no {selftests.TOP}" in done.text
