@@ -279,6 +279,7 @@ def _draft(item: pytest.Item, call: pytest.CallInfo[None], error: BaseException 
         troubles=ended.troubles,
         tail=console.tail_of(ended.console, _TAIL) if ended.console else "",
         console=str(ended.console or ""),
+        cpu=ended.cpu,
         tests=ended.tests,
     )
 

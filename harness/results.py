@@ -71,6 +71,8 @@ class Result:
     tests: dict[str, str] = field(default_factory=dict)
     #: Whether a guest showed it ("boot"), or only the kernel's files were read ("static").
     how: str = "boot"
+    #: CPU seconds of the guest, from the check's beginning to its end; None where there was none.
+    cpu: float | None = None
 
     @property
     def indiscriminate(self) -> bool:

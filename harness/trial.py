@@ -31,6 +31,8 @@ class Outcome:
     #: What it raised; None if it passed.
     error: BaseException | None
     seconds: float
+    #: CPU seconds that its guest took from the check's beginning to its end; None if it did not come so far.
+    cpu: float | None
     #: Unexpected warnings of the kernel: "name: line".
     troubles: tuple[str, ...]
     console: Path | None
@@ -62,17 +64,19 @@ def outcome(guest: Guest | None, error: BaseException | None, seconds: float) ->
     """The outcome of a check that ended with ``error`` in ``guest``, if it came so far as to have one."""
     console = error.log if isinstance(error, GuestError) else None
     troubles: tuple[str, ...] = ()
+    cpu = None
     if guest is not None:
-        console = guest.console
+        console, cpu = guest.console, guest.machine.spent
         troubles = tuple(f"{seen.name}: {seen.line}" for seen in guest.troubles())
-    return Outcome(error, seconds, troubles, console, guest.tests if guest else {})
+    return Outcome(error, seconds, cpu, troubles, console, guest.tests if guest else {})
 
 
 @contextmanager
 def judged(guest: Guest) -> Iterator[None]:
     """A warning of the kernel fails the check that provoked it, and a guest that dies is worse news than either."""
     try:
-        yield
+        with guest.machine.metered():
+            yield
     except GuestTimeout as error:
         # A fork's console may have nothing but what came before the check.
         last = f"\nlast line of its console: {oops.message(error.cause)}" if guest.machine.console.text.strip() else ""
