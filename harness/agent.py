@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from harness import cache, diskimage, initramfs, modules, process, resources, selftests, toolchain, userland
@@ -21,6 +21,8 @@ FLAGS = (
     *("-O2", "-Wall", "-Wextra", "-Werror", "-s"),
     *("-Wl,--build-id=none", "-Wl,-z,noexecstack", "-Wl,-z,noseparate-code"),
 )
+#: Images that are kept, the last used ones: one of each kernel for each of its profiles, of 0.2 to 40 MB.
+KEPT = 192
 #: Not every target has these; they only make the program smaller.
 OPTIONAL = ("-fcf-protection=none",)
 
@@ -65,17 +67,21 @@ def _knows(command: tuple[str, ...], flag: str, deadline: Deadline) -> bool:
 def image(arch: Arch, deadline: Deadline) -> Path:
     """The initramfs of a guest of ``arch``, packed if it is not in the cache. Raises HostError."""
     final = cache.directory("initramfs") / f"{arch.name}-{key(arch)}.cpio"
-    if not final.exists():
-        cache.write(final, initramfs.build(build(arch, deadline)))
+    return _kept(final, lambda: initramfs.build(build(arch, deadline)))
+
+
+def _kept(final: Path, make: Callable[[], bytes]) -> Path:
+    """The image ``final``, made if it is not in the cache; those that were used longest ago go then."""
+    if not cache.used(final):
+        cache.write(final, make())
+        cache.prune(final.parent.iterdir(), KEPT, sparing=final)
     return final
 
 
 def disk(arch: Arch, kind: str, deadline: Deadline) -> Path:
     """A file system with the agent in it, made if it is not in the cache. Raises HostError."""
     final = cache.directory("initramfs") / f"{arch.name}-{key(arch)}.{kind}"
-    if not final.exists():
-        cache.write(final, diskimage.FORMATS[kind](initramfs.own(build(arch, deadline))))
-    return final
+    return _kept(final, lambda: diskimage.FORMATS[kind](initramfs.own(build(arch, deadline))))
 
 
 def image_with(kernel: Kernel, names: Iterable[str], profile: Profile, deadline: Deadline) -> Path:
@@ -95,11 +101,13 @@ def image_with(kernel: Kernel, names: Iterable[str], profile: Profile, deadline:
         return base
     parts = repr([loadable, programs and programs.name, own, tests and tests.name])
     final = base.with_stem(f"{base.stem}-{hashlib.sha256(parts.encode()).hexdigest()[:16]}")
-    if not final.exists():
+
+    def make() -> bytes:
         whole = base.read_bytes()
         if programs:  # before the modules, which may go below a link of theirs
             whole += bytes(-len(whole) % 4) + programs.read_bytes()
         archives = [initramfs.tree(modules.files(kernel, loadable, deadline))] if loadable else []
         archives += [selftests.archive(tests)] if tests else []
-        cache.write(final, initramfs.join(whole, [*own, *archives]))
-    return final
+        return initramfs.join(whole, [*own, *archives])
+
+    return _kept(final, make)

@@ -185,7 +185,7 @@ def fetch(name: str, arch: Arch, deadline: Deadline) -> Path:
     What the package depends on is not fetched. Raises HostError.
     """
     place = cache.root() / "packages" / arch.debian / name
-    if place.is_dir():
+    if cache.used(place):
         return place
     with cache.locked(deadline, "apt", arch.debian):
         if not place.is_dir():  # nobody else has fetched it meanwhile
@@ -219,7 +219,7 @@ def _fetch(apt: Apt, name: str, place: Path, deadline: Deadline) -> None:
             apt.download(apt.named(name, deadline), scratch, deadline)
         [deb] = scratch.glob("*.deb")
         extract(deb, scratch / "tree", deadline)
-        cache.publish(scratch / "tree", place)
+        cache.used(cache.publish(scratch / "tree", place))  # it has the time of the package's own directory
 
 
 def extract(deb: Path, tree: Path, deadline: Deadline) -> None:

@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import platform
-import resource
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness import cache, checkout, configure, kconfig, packages, toolchain, warned
+from harness import cache, checkout, configure, kconfig, packages, process, toolchain, warned
 from harness.arch import Arch, by_name
 from harness.deadline import Deadline
 from harness.errors import HostError
@@ -203,7 +202,7 @@ def _build(wanted: Plan, slot: Path, deadline: Deadline, watch: Watch | None) ->
 
 def _made(wanted: Plan, make: Make, deadline: Deadline, watch: Watch | None, *, there: int | None) -> Built:
     """Make it, and put it into the cache. ``there``: objects that are made; None: nobody knows how many come."""
-    begun, before = time.monotonic(), _cpu()
+    begun, before = time.monotonic(), process.children_cpu()
     config = configure.configured(make, wanted.tree, wanted.wanted, deadline)
     symbols = sum(value in ("y", "m") for value in config.values())
     planned = None if there is None else max(1, round(symbols * _ratio(wanted.arch)) - there)
@@ -226,7 +225,7 @@ def _made(wanted: Plan, make: Make, deadline: Deadline, watch: Watch | None, *, 
         "toolchain": wanted.toolchain.version,
         "objects": made.objects,
         "seconds": round(time.monotonic() - begun, 1),
-        "cpu": round(_cpu() - before, 1),
+        "cpu": round(process.children_cpu() - before, 1),
         "warnings": warned.whole(make.record, make.source),
         "image_bytes": files[target].stat().st_size,
         "image_sha256": digest,
@@ -243,11 +242,6 @@ def _made(wanted: Plan, make: Make, deadline: Deadline, watch: Watch | None, *, 
     (make.output / UNFINISHED).unlink()
     cache.prune(final.parent.iterdir(), KEPT_KERNELS, sparing=final)
     return _built(final, facts, wanted.arch)
-
-
-def _cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def _recover(output: Path) -> None:

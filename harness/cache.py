@@ -169,8 +169,19 @@ def publish(made: Path, final: Path) -> Path:
     return final
 
 
+def used(path: Path) -> bool:
+    """Whether ``path`` is there; from now on it is the one that was used last (see ``prune``)."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    except OSError:  # a cache that cannot be written to is not pruned either
+        return path.exists()
+    return True
+
+
 def prune(paths: Iterable[Path], kept: int, *, sparing: Path | None = None) -> None:
-    """Remove those of the directories ``paths`` that were used longest ago, until ``kept`` are left.
+    """Remove those of the files and directories ``paths`` that were used longest ago, until ``kept`` are left.
 
     ``sparing`` is one of those that are left. Whoever has a file of a removed one open does not notice.
     """
@@ -179,7 +190,11 @@ def prune(paths: Iterable[Path], kept: int, *, sparing: Path | None = None) -> N
         with suppress(OSError):  # somebody else removes it just now
             dated.append((path == sparing, path.stat().st_mtime, path))
     for _, _, old in sorted(dated)[:-kept]:
-        shutil.rmtree(old, ignore_errors=True)
+        if old.is_dir():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                old.unlink()
 
 
 def exchange(one: Path, other: Path) -> bool:

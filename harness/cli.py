@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     )
     making.add_argument(
         "--profile", action="append", default=[], metavar="P",
-        help="what a tree is built with besides: storage, network, debug, kunit, selftests (again for more)",
+        help="what a tree is built with, and a shell has, besides: storage, network, debug, kunit, selftests, …",
     )  # fmt: skip
     making.add_argument(
         "--fragment", action="append", default=[], type=Path, metavar="FILE", help="a Kconfig fragment for a tree"
@@ -100,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
     shell.add_argument("--kernel", action="append", required=True, metavar="SPEC", help="as for run, but one")
     shell.add_argument("--accel", choices=("auto", "kvm", "tcg"), default="auto", help="what the guest runs under")
     shell.add_argument("--append", action="append", default=[], metavar="WORDS", help="more kernel parameters")
-    shell.add_argument("--memory", type=int, metavar="MB", help="of the guest (default: as for checks)")
+    shell.add_argument("--memory", type=int, metavar="MB", help="of the guest (default: as for checks of its profile)")
     others = shell.add_mutually_exclusive_group()
     others.add_argument("--gdb", action="store_true", help="wait for a debugger; its command line is printed")
     others.add_argument("--vng", action="store_true", help="under virtme-ng, with the host's own files")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import shlex
 import shutil
 import signal
@@ -149,3 +150,9 @@ def run(
             raise HostError(f"{argv[0]} did not end within {deadline.seconds:.0f} s", cause=pasteable(argv)) from error
     texts = (out.decode(errors="replace"), (err or b"").decode(errors="replace"))
     return subprocess.CompletedProcess([str(word) for word in argv], child.returncode, *texts)
+
+
+def children_cpu() -> float:
+    """CPU seconds of all children, and of theirs, that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

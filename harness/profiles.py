@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -43,6 +42,8 @@ class Profile:
 @cache
 def every() -> dict[str, Profile]:
     """All profiles, by name, in the order of the file."""
+    import tomllib  # noqa: PLC0415 - slow to import; who checks nothing needs none of it
+
     text = (resources.directory("initramfs") / "profiles.toml").read_text(encoding="utf-8")
     return {name: _profile(name, table) for name, table in tomllib.loads(text).items()}
 

@@ -26,10 +26,11 @@ from harness.build import Order
 from harness.deadline import Deadline
 from harness.errors import EXIT_OK, GuestCrash, HostError, RequestError
 from harness.kernel import Kernel
+from harness.profiles import Profile
 from harness.spec import DebianSpec, parse_spec
 
-#: Seconds for the download of the kernel and of busybox, and for the agent's compilation.
-FETCH, COMPILING = 1800.0, 120.0
+#: Seconds for the download of the kernel, of busybox and of a profile's packages, and for the agent's compilation.
+FETCH = 1800.0
 #: Debian's package with a busybox that needs no libraries. It is in sid for all architectures (see apt.SUITES).
 BUSYBOX = "busybox-static"
 #: MiB that a guest must have: its image alone takes 4.
@@ -56,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
     """
     if len(args.kernel) > 1:
         raise RequestError(f"a shell runs on one kernel, and these are {len(args.kernel)}", hint="give --kernel once")
-    memory = profiles.MEMORY if args.memory is None else args.memory
+    wanted = [profiles.by_name(name) for name in dict.fromkeys((profiles.DEFAULT, *args.profile))]
+    memory = max(profile.memory for profile in wanted) if args.memory is None else args.memory
     if memory < LEAST:
         raise RequestError(f"--memory {memory}: no kernel does with less than {LEAST} MiB", hint="leave it away")
     deadline = Deadline.after(FETCH)
@@ -71,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         scratch = stack.enter_context(cache.scratch("shell"))
         initrd = scratch / "initramfs"
         with cache.writing(initrd):
-            initrd.write_bytes(image(subject.arch, command, deadline))
+            initrd.write_bytes(image(subject, wanted, command, deadline))
         listening = stack.enter_context(_listening(scratch / "gdb")) if args.gdb else None
         words = (*_parameters(command), *(("nokaslr",) if args.gdb else ()), *append)
         start = ("rdinit=/bin/busybox", "--", "sh", "/shell")  # so, a kernel that knows no scripts can do it
@@ -93,16 +95,27 @@ def _kernel(spec: str, arches: Sequence[Arch], order: Order, deadline: Deadline)
     return kernel.resolve(spec, arches, deadline, order)[0]
 
 
-def image(where: Arch, command: bytes | None, deadline: Deadline) -> bytes:
-    """The image of every guest, and behind it an archive with busybox and what it is to do. Raises HostError."""
+def image(subject: Kernel, wanted: Sequence[Profile], command: bytes | None, deadline: Deadline) -> bytes:
+    """The images of guests of the ``wanted`` profiles, and behind them an archive with busybox and what it is to do.
+
+    One that is a file system is left out: the shell is PID 1 of an initramfs. Raises RequestError, HostError.
+    """
+    asking = declared.declared([resources.directory("tests/kernel")])
+    # The same modules in each of them: the last one's list of them is the one that counts.
+    names = {name for profile in wanted for name in declared.loadable(asking, profile.name)}
+    whole = b""
+    for profile in wanted:
+        if not profile.image:
+            made = agent.image_with(subject, names, profile, deadline).read_bytes()
+            whole += bytes(-len(whole) % 4) + made
     # Looked for where Debian has had it: bin/ became usr/bin/ in 2024.
-    busybox = next(apt.fetch(BUSYBOX, where, deadline).glob("**/bin/busybox"))
+    busybox = next(apt.fetch(BUSYBOX, subject.arch, deadline).glob("**/bin/busybox"))
     sources = resources.directory("initramfs")
     files = {"busybox": busybox.read_bytes(), "shell.sh": (sources / "shell.sh").read_bytes()}
     [archive] = initramfs.read_list((sources / "shell.list").read_text(encoding="utf-8"), files)
     if command is not None:
         archive.entries.append(initramfs.Entry("/command", stat.S_IFREG | 0o644, body=command))
-    return initramfs.join(agent.image(where, Deadline.after(COMPILING)).read_bytes(), [archive])
+    return initramfs.join(whole, [archive])
 
 
 def _command(words: Sequence[str]) -> bytes | None:

@@ -26,6 +26,10 @@ from harness.overlay import MERGED, Overlay, merged
 
 log = logging.getLogger(__name__)
 
+#: What is kept for each architecture, the last used ones: archives of 3 to 40 MB, lists of what belongs together, and
+#: unpacked packages, of which systemd alone takes some 60.
+KEPT, KEPT_PACKAGES = 24, 400
+
 #: What Debian calls a package (Debian Policy 5.6.7).
 NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 
@@ -38,10 +42,11 @@ def archive(arch: Arch, packages: Sequence[str], files: Sequence[str], deadline:
     HostError for a package or a library that is not to be had.
     """
     final = cache.directory("userland") / f"{arch.name}-{_key(arch, packages, files)}.cpio"
-    if not final.is_file():
+    if not cache.used(final):
         packed = Archive(entries=entries(arch, packages, files, deadline)).pack()
         log.info("a guest's programs for %s: %d KiB", arch.name, len(packed) >> 10)
         cache.write(final, packed)
+        cache.prune(final.parent.glob(f"{arch.name}-*"), KEPT, sparing=final)
     return final
 
 
@@ -113,6 +118,8 @@ def unpacked(arch: Arch, packages: Sequence[str], deadline: Deadline) -> list[Pa
                 private.update(deadline)
                 found = _fetch(private, names, deadline)
         cache.write(known, json.dumps(found).encode())
+        cache.prune(known.parent.iterdir(), KEPT, sparing=known)
+        cache.prune((cache.root() / "packages" / arch.debian).iterdir(), KEPT_PACKAGES)
     return [_place(arch, package) for package in found]
 
 
@@ -132,14 +139,14 @@ def _known(arch: Arch, known: Path) -> list[Path] | None:
         trees = [_place(arch, apt.Package(*words)) for words in json.loads(known.read_bytes())]
     except (OSError, ValueError, TypeError):
         return None
-    return trees if all(tree.is_dir() for tree in trees) else None
+    return trees if cache.used(known) and all(cache.used(tree) for tree in trees) else None
 
 
 def _fetch(private: apt.Apt, names: Sequence[str], deadline: Deadline) -> list[apt.Package]:
     """Have the closure of ``names`` unpacked in the cache; returns what it is."""
     arch = private.arch
     closure = private.closure(names, deadline)
-    missing = [package for package in closure if not _place(arch, package).is_dir()]
+    missing = [package for package in closure if not cache.used(_place(arch, package))]
     log.info("fetching %d of Debian's packages for %s", len(missing), arch.name)
     with cache.scratch("packages") as scratch:
         if missing:
@@ -150,5 +157,5 @@ def _fetch(private: apt.Apt, names: Sequence[str], deadline: Deadline) -> list[a
             apt.extract(deb, tree, deadline)
             with cache.writing(tree):
                 tree.mkdir(exist_ok=True)  # one without any file
-            cache.publish(tree, _place(arch, package))
+            cache.used(cache.publish(tree, _place(arch, package)))  # it has the time of the package's own directory
     return closure

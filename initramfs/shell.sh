@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # PID 1 of a guest of `nullfs-harness shell`, run by busybox. Its environment comes from the kernel's command line.
-export PATH=/bin HOME=/
+export PATH=/usr/sbin:/usr/bin:/bin HOME=/
 busybox=/bin/busybox
 $busybox mount -t proc proc /proc
 $busybox --install -s /bin
+# Where modprobe looks for modules; with Debian's programs it is a link already.
+[ -e /lib ] || ln -s usr/lib /lib
 mount -t sysfs sys /sys
 # A kernel without devtmpfs can still have a shell.
 mount -t devtmpfs dev /dev 2>/dev/null || { mknod -m 666 /dev/null c 1 3; mknod -m 666 /dev/tty c 5 0; }

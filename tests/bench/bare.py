@@ -7,6 +7,7 @@ import subprocess
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 from harness import agent, process, qemu, resources, toolchain
 from harness.deadline import Deadline
@@ -43,12 +44,19 @@ def image(kernel: Kernel, scratch: Path) -> Path:
     return path
 
 
-def boot(setup: qemu.Setup) -> float:
-    """Seconds from the start of QEMU to its end. Raises FailedError if the kernel did not get as far as /init."""
+class Cost(NamedTuple):
+    """What a boot took: wall seconds, and CPU seconds of QEMU."""
+
+    seconds: float
+    cpu: float
+
+
+def boot(setup: qemu.Setup) -> Cost:
+    """QEMU from its start to its end. Raises FailedError if the kernel did not get as far as /init."""
     # The harness's own machine, but for its lines: here the console just goes out, and there is no monitor.
     words = qemu.arguments(setup, console=Path("unused"), qmp=-1)
     argv = [word for first, word in pairwise(["", *words]) if not {first, word} & LINES]
-    begun = time.perf_counter()
+    begun, before = time.perf_counter(), process.children_cpu()
     with process.spawn([*argv, "-serial", "stdio"], stdout=subprocess.PIPE) as child:
         try:
             text, _ = child.communicate(timeout=LIMIT)
@@ -58,4 +66,4 @@ def boot(setup: qemu.Setup) -> float:
     if b"reboot: Restarting system" not in text:  # kernel/reboot.c: kernel_restart()
         last = text.decode(errors="replace").strip().splitlines()[-1:] or ["it printed nothing"]
         raise FailedError(f"the bare boot did not come to its /init: {last[0]}")
-    return seconds
+    return Cost(seconds, process.children_cpu() - before)

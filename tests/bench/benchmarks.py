@@ -10,7 +10,7 @@ from itertools import pairwise
 from . import memory
 from .figures import CannotError, Figure, Measured, Way, compared, interleaved, medians, ratios, slopes
 from .others import Tuxrun, Virtme
-from .subject import Target, suite, timed
+from .subject import Target, costs, suite, timed
 
 #: Checks in the smaller run of `per-check`, and how many more the other one has.
 FEW, MORE = 10, 20
@@ -85,6 +85,17 @@ def growth_kernels(targets: Sequence[Target]) -> Measured:
     return Measured(samples, figures, [medians(samples, "s")])
 
 
+def slowest_check(target: Target) -> Measured:
+    """CPU seconds of the check that takes most by those of one bare boot. Raises FailedError, HostError."""
+    ways = Way("slowest check", target.costliest), Way("bare boot", target.bare_cpu)
+    samples = interleaved(ways, target.repeats)
+    taken = samples["slowest check"]
+    figures = [Figure.of("CPU of the slowest check ÷ of one bare boot", "x", ratios(taken, samples["bare boot"]))]
+    figures.append(Figure.of("CPU of the slowest check's guest", "s", taken))
+    most = [f"{check} {seconds:.2f} s" for check, seconds in costs(target.document).items()]
+    return Measured(samples, figures, [medians(samples, "s"), "CPU of guests: " + ", ".join(most)])
+
+
 def memory_peak(target: Target) -> Measured:
     """MiB with many guests at once by MiB with one. Raises FailedError, HostError."""
     ways = [Way(f"{n} at once", partial(memory.peak, suite([*target.words, f"--guests={n}"]))) for n in GUESTS]
@@ -108,6 +119,7 @@ EACH: dict[str, Callable[[Target], Measured]] = {
     "no-fork": no_fork,
     "per-check": per_check,
     "growth-checks": growth_checks,
+    "slowest-check": slowest_check,
     "memory": memory_peak,
     "virtme-ng": partial(one_check, tool=Virtme, name="virtme-ng"),
     "tuxrun": partial(one_check, tool=Tuxrun, name="tuxrun"),

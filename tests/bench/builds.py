@@ -7,7 +7,6 @@ In CPU seconds where two ways are compared, for those do not depend on what else
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import sys
 from collections.abc import Sequence
@@ -109,13 +108,12 @@ class Yard:
 
 def cpu(argv: Sequence[str | Path], env: dict[str, str], cwd: Path = TOP) -> float:
     """CPU seconds of a program and all its children. Raises FailedError if it does not end well."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = process.children_cpu()
     with process.spawn(argv, stdout=-1, stderr=-2, cwd=cwd, env=env, family=True) as child:
         output = child.communicate(timeout=LIMIT)[0].decode(errors="replace")
     if child.returncode:
         raise failure(argv, child.returncode, output)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return process.children_cpu() - before
 
 
 def build(yard: Yard) -> Measured:

@@ -120,7 +120,22 @@ class Target:
 
     def bare(self) -> float:
         """Seconds of one bare boot."""
-        return bare.boot(self.setup)
+        return bare.boot(self.setup).seconds
+
+    def bare_cpu(self) -> float:
+        """CPU seconds of one bare boot."""
+        return bare.boot(self.setup).cpu
+
+    def costliest(self) -> float:
+        """CPU seconds of the guest of the check that takes most, of a run of all."""
+        self.suite()
+        return max(costs(self.document).values())
+
+
+def costs(document: dict[str, Any]) -> dict[str, float]:
+    """CPU seconds of each check's guest in a run of one kernel, the highest first; without those that had none."""
+    known = {result["check"]: result["cpu"] for result in document["results"] if result["cpu"] is not None}
+    return dict(sorted(known.items(), key=lambda item: -item[1]))
 
 
 def targets(specs: Sequence[str], only: str | None, scratch: Path, repeats: int) -> list[Target]:

@@ -231,8 +231,10 @@ def cases(path: Path) -> dict[str, Case]:
 def harness(*words: str | Path, **variables: str) -> Done:
     """The program, with the user's own cache: a kernel that is there need not be built for each run of the tests."""
     env = {name: value for name, value in os.environ.items() if name not in ("ARCH", "CROSS_COMPILE", "LLVM")}
+    end = words.index("--") if "--" in words else len(words)
+    argv = [sys.executable, "-m", "harness", *words[:end], "--no-install", *words[end:]]
     done = subprocess.run(
-        [sys.executable, "-m", "harness", *words, "--no-install"], capture_output=True, text=True, errors="replace",
+        argv, capture_output=True, text=True, errors="replace",
         timeout=BUILDING, check=False, env=env | {"COLUMNS": "200"} | variables,
     )  # fmt: skip
     return Done(done.returncode, done.stdout, done.stderr)

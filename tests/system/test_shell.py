@@ -16,12 +16,13 @@ from pathlib import Path
 
 import pexpect
 import pytest
-from program import PATIENCE, Done, Program, eventually
+from program import PATIENCE, Done, Program, eventually, harness
 from test_bad_spec import arm64_image
 
 from harness import apt
 from harness.arch import ARCHES, ARM64, X86_64, Arch
 from harness.deadline import Deadline
+from harness.profiles import MEMORY
 
 #: Where hw/arm/virt.c of QEMU has its RAM.
 RAM = 1 << 30
@@ -144,6 +145,19 @@ def test_a_command(shell: Program, image: Path) -> None:
     first, second, line = done.out.splitlines()
     assert (first != second, second) == (True, "4e554c4c"), done
     assert " one two=2 rdinit=/bin/busybox -- " in line
+
+
+@pytest.mark.boots
+@pytest.mark.parametrize("arch", ARCHES, ids=lambda arch: arch.name)
+def test_what_checks_of_a_profile_have(arch: Arch) -> None:
+    commands = "btrfs --version", "modprobe btrfs", "grep -c btrfs /proc/filesystems", "grep MemTotal /proc/meminfo"
+    words = ["--kernel", "debian:isolated", "--arch", arch.name, "--profile", "storage", "--", " && ".join(commands)]
+    done = harness("shell", *words)  # with the user's cache, which has Debian's programs
+    assert done.status == 0, done
+    version, known, memory = (line for line in done.out.splitlines() if line[0] in "bM1")
+    assert version.startswith("btrfs-progs v")
+    assert known == "1"
+    assert int(memory.split()[1]) > MEMORY << 10
 
 
 @pytest.mark.boots

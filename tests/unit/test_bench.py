@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # it is a program,
 
 from bench import memory
 from bench.__main__ import measured, parser
-from bench.benchmarks import growth_checks, growth_kernels, per_check, suite_warm
+from bench.benchmarks import growth_checks, growth_kernels, per_check, slowest_check, suite_warm
 from bench.figures import CannotError, FailedError, Figure, Measured, Way, compared, interleaved
 from bench.others import ANSWER, TROUBLE
 from bench.subject import Target, telling
@@ -54,11 +54,16 @@ class Linear(Target):
         return 1 + number / 10
 
     def suite(self, *_: str) -> float:
-        self.document = {"stages": {"boot": 0.5, "checks": 3.25}}
+        checks = {"root": 0.25, "systemd": 12.5, "sev": None}
+        results = [{"check": name, "cpu": seconds} for name, seconds in checks.items()]
+        self.document = {"stages": {"boot": 0.5, "checks": 3.25}, "results": results}
         return 4.3
 
     def bare(self) -> float:
         return 1.0
+
+    def bare_cpu(self) -> float:
+        return 0.5
 
 
 @pytest.fixture
@@ -80,6 +85,12 @@ def test_stages_are_said_where_the_document_has_them(target: Linear) -> None:
     result = suite_warm(target)
     assert result.figures[0].value == pytest.approx(4.3)
     assert result.notes[-1] == "stages: boot 0.50 s, checks 3.25 s"
+
+
+def test_the_check_that_takes_most_is_found(target: Target) -> None:
+    result = slowest_check(target)
+    assert [figure.value for figure in result.figures] == [25, 12.5]
+    assert result.notes[-1] == "CPU of guests: systemd 12.50 s, root 0.25 s"
 
 
 def test_one_kernel_shows_no_growth(target: Linear) -> None:

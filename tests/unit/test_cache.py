@@ -214,5 +214,16 @@ def test_what_was_used_longest_ago_goes(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_files_go_as_directories_do_and_what_is_used_stays(tmp_path: Path) -> None:
+    made = [tmp_path / name for name in "abc"]
+    for age, path in enumerate(made):
+        path.write_text("")
+        os.utime(path, (age, age))
+    assert cache.used(made[0])
+    assert not cache.used(tmp_path / "none")
+    cache.prune(tmp_path.iterdir(), 2)
+    assert sorted(tmp_path.iterdir()) == [made[0], made[2]]
+
+
 def test_runs_of_one_process_in_one_second_have_a_directory_each() -> None:
     assert len({session.new_evidence() for _ in range(3)}) == 3
