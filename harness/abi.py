@@ -36,6 +36,10 @@ SG_DXFER_TO_DEV = -2
 # linux/loop.h, linux/btrfs.h
 LOOP_SET_FD = 0x4C00
 BTRFS_IOC_ADD_DEV, BTRFS_IOC_DEV_REPLACE = 0x5000940A, 0xCA289435
+# linux/audit.h, linux/netlink.h
+AUDIT_ADD_RULE, AUDIT_TRIM, AUDIT_DIR, AUDIT_FILTERKEY = 1011, 1014, 107, 210
+AUDIT_FILTER_EXIT, AUDIT_ALWAYS, AUDIT_EQUAL = 4, 2, 0x40000000
+NETLINK_AUDIT, NLM_F_REQUEST, NLM_F_ACK = 9, 1, 4
 # linux/vhost.h
 VHOST_SET_OWNER = 0xAF01
 # linux/io_uring.h, asm-generic/mman-common.h

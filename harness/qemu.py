@@ -51,8 +51,10 @@ class Setup:
 
     @property
     def parameters(self) -> str:
-        """The kernel's command line."""
-        return " ".join((f"console={self.arch.console}", *CMDLINE, *self.arch.cmdline, *self.cmdline))
+        """The kernel's command line: what the profile says replaces what every guest gets."""
+        said = {word.partition("=")[0] for word in self.cmdline}
+        common = (word for word in CMDLINE if word.partition("=")[0] not in said)
+        return " ".join((f"console={self.arch.console}", *common, *self.arch.cmdline, *self.cmdline))
 
 
 def program(arch: Arch) -> str:

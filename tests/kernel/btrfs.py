@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import struct
 
+from doors import give_node
+
 from harness import abi
 from harness.calls import Pending
 from harness.guest import Guest
@@ -36,8 +38,7 @@ def volume(guest: Guest) -> Task:
     inmate.mount("proc", "/proc", "proc")  # where mkfs.btrfs looks whether a device is mounted
     for device in (OLD, NEW, MORE):
         _attach(guest, device)
-        major, minor = guest.statx(device).rdev
-        inmate.call("mknodat", abi.AT_FDCWD, device, abi.S_IFBLK | 0o600, major << 8 | minor)
+        give_node(guest, inmate, device)
     made = inmate.run("/usr/sbin/mkfs.btrfs", "--quiet", OLD)
     assert made.status == 0, made.output
     inmate.mount(OLD, TOP, "btrfs")

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
 from dataclasses import dataclass
 
 import pytest
@@ -46,6 +48,13 @@ def jailed(guest: Guest, *directories: str) -> Task:
     child = guest.spawn()
     child.chroot("/jail")
     return child
+
+
+def give_node(guest: Guest, task: Task, device: str, path: str = "") -> None:
+    """Make ``task``, where /dev is no devtmpfs, a node of its own for a device: nodes of a devtmpfs are in all."""
+    node = guest.statx(device)
+    kind = stat.S_IFMT(node.mode) | 0o600
+    task.call("mknodat", abi.AT_FDCWD, path or device, kind, os.makedev(*node.rdev))
 
 
 def allow_core(task: Task) -> None:

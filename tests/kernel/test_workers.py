@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from doors import jailed
+from doors import give_node, jailed
 from uring import Ring
 
 from harness import abi
@@ -61,8 +61,7 @@ def test_vhost(guest: Guest) -> None:
     """A jailed process becomes the owner of a vhost device, and then moves into a jail in the jail."""
     guest.load_module("vhost_vsock")
     child = jail_in_jail(guest)
-    major, minor = guest.statx("/dev/vhost-vsock").rdev
-    child.call("mknodat", abi.AT_FDCWD, "/vhost", abi.S_IFCHR | 0o600, major << 8 | minor)
+    give_node(guest, child, "/dev/vhost-vsock", "/vhost")
     child.call("ioctl", child.open("/vhost", abi.O_RDWR), abi.VHOST_SET_OWNER)
     thread = worker(guest, child, f"vhost-{child.pid}")
     for root in ("/jail", "/jail/inner"):

@@ -27,7 +27,7 @@ core-suid core-pipe core-socket modprobe initramfs boot pivot-memory
 sev systemd lio-alua lio-aptpl ksmbd-share ksmbd-statfs ksmbd-vfs nfsd pnfs-block
 real-fs real-fs-firmware real-fs-core devtmpfs firmware-sync firmware-async firmware-path firmware-compressed hotplug
 root-ramfs pivot-ramfs root-ext4 init-args init-ext4 init-erofs init-initrd module-init erofs-file
-btrfs-devtime io-uring vhost overlayfs
+btrfs-devtime io-uring vhost overlayfs audit-trees cachefiles
 kunit kselftest-filesystems kselftest-mount kselftest-pidfd kselftest-coredump
 """
 
