@@ -243,7 +243,7 @@ def _tests(before: Result, after: Result) -> Iterable[Change]:
             continue  # of all that did not run any more, the check's own verdict tells
         if old == "pass" and not new and not ktap.intact(path, after.tests):
             new = ktap.MISSING
-        became = kind(old, new)
+        became = Kind.OTHER if old and new == ktap.XFAIL != old else kind(old, new)
         if became is not Kind.SAME:
             yield Change(path, became, old, new, after.patch, "")
 

@@ -45,12 +45,15 @@ def turned(before: dict[str, str], after: dict[str, str], *verdicts: str) -> dic
         ("fail", "pass", Kind.BETTER),
         ("skip", "pass", Kind.BETTER),
         ("fail", "missing", Kind.OTHER),
+        ("pass", "xfail", Kind.OTHER),
+        ("xfail", "xfail", None),
+        ("xfail", "pass", Kind.BETTER),
         ("skip", "fail", Kind.OTHER),
     ],
 )
-def test_what_became_of_a_test(before: str, after: str, became: Kind) -> None:
+def test_what_became_of_a_test(before: str, after: str, became: Kind | None) -> None:
     found = turned({**WHOLE, "pidfd.one.b": before}, {**WHOLE, "pidfd.one.b": after})
-    assert found == {"pidfd.one.b": (became, before, after)}
+    assert found == ({"pidfd.one.b": (became, before, after)} if became else {})
 
 
 def test_nothing_to_say_of_what_is_the_same() -> None:
