@@ -164,7 +164,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if only:
         kept = [item for item in kept if item in checks and checks[item].id in only]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
-    items[:] = kept
+    asking = iter(sorted((item for item in kept if item in checks), key=lambda item: _rank(checks[item])))
+    kept = items[:] = [next(asking) if item in checks else item for item in kept]
     for item in kept:
         check = checks.get(item)
         if check and session and (lacks := session.lacks(check, _column(item))):
@@ -172,6 +173,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         elif check and check.expected(_column(item).expect) is Verdict.FAIL:
             reason = f"due before {check.since}; a pass would not discriminate: it proves nothing about {check.id}"
             item.add_marker(pytest.mark.xfail(reason=reason, raises=BROKEN, strict=True))
+
+
+def _rank(check: Check) -> int:
+    """Where a check comes, but for its file: what a plain guest can show is told first, a real userspace last."""
+    return [*profiles.every()].index(check.profile)
 
 
 def _column(item: pytest.Item) -> Column:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+#: Columns of the widest table.
+WIDEST = 10_000
 #: What a cell of the table says, and how it looks.
 CELLS = {
     "pass": ("pass", "green"),
@@ -100,10 +102,11 @@ def get_ready() -> None:
 
 
 def table_text(what: Table) -> str:
-    """A table as it looks on stdout."""
+    """A table as it looks on stdout, whole: wider than the terminal, or the 80 columns of a pipe, where it must be."""
     from rich.console import Console  # noqa: PLC0415
 
     console = Console()
+    console.width = max(console.width, console.measure(what, options=console.options.update(width=WIDEST)).maximum)
     with console.capture() as captured:
         console.print(what)
     return captured.get().rstrip("\n")
@@ -128,10 +131,9 @@ def closing(run: Run) -> str:
         if kernel.claim_against:
             lines.append(f"  judged as {kernel.expect}, though its vmlinux has {listed([*kernel.claim_against])}")
         lines += [f"  while booting: {trouble}" for trouble in kernel.boot_troubles]
-        for reason, names in _grouped(mine, "skip").items():
-            lines.append(f"  skipped {', '.join(names)}: {reason}")
         for result in bad:
             lines.append(f"  {word(result)} {result.check} ({_short(result)}): {_first(result)}")
+    lines += _skipped(run)
     whys = {kernel.arch: f"{kernel.accel} ({kernel.accel_why})" for kernel in run.kernels if kernel.accel}
     if whys:
         lines.append("Guests ran under " + "; ".join(f"{why} for {arch}" for arch, why in whys.items()) + ".")
@@ -185,12 +187,18 @@ def listed(words: Iterable[str]) -> str:
     return ", ".join(words[:-1]) + " and " + words[-1] if len(words) > 1 else "".join(words)
 
 
-def _grouped(results: list[Result], verdict_: str) -> dict[str, list[str]]:
-    groups: dict[str, list[str]] = {}
-    for result in results:
-        if result.verdict == verdict_:
-            groups.setdefault(result.reason, []).append(result.check)
-    return groups
+def _skipped(run: Run) -> Iterator[str]:
+    """What was skipped and why, told once for all kernels that it is the same for; named where these are not all."""
+    kernels: dict[tuple[str, str], list[str]] = {}
+    for result in run.results:
+        if result.verdict == "skip":
+            kernels.setdefault((result.reason, result.check), []).append(result.kernel)
+    same: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (reason, check), labels in kernels.items():
+        same.setdefault((reason, tuple(dict.fromkeys(labels))), []).append(check)
+    for (reason, where), names in same.items():
+        on = f" on {listed(where)}" if len(where) < len(run.kernels) else ""
+        yield f"  skipped {', '.join(names)}{on}: {reason}"
 
 
 def _first(result: Result) -> str:

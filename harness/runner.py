@@ -222,7 +222,7 @@ def _print(results: Run) -> None:
     say("")
     for text in rendering.failures(results):
         say(text)
-    say(rendering.table_text(rendering.table(results)) + "\n")
+    say(rendering.trimmed(rendering.table(results)) + "\n")
     say(rendering.closing(results))
 
 

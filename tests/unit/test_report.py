@@ -76,7 +76,26 @@ def test_when_all_is_well_the_closing_says_what_that_proves() -> None:
     closing = report.closing(run(GOOD, DUE, SKIP))
     assert "7.3.4 (x86_64) keeps every promise that was tried" in closing
     assert "breaks just the promises that came later" in closing
-    assert "skipped cut-firmware: no test_firmware" in closing
+    assert "  skipped cut-firmware on 7.3.4-x86_64: no test_firmware" in closing
+
+
+def test_what_is_skipped_is_told_once_for_all_kernels() -> None:
+    others = [replace(SKIP, check=name, kernel=kernel) for name in ("one", "two") for kernel in (NEW.label, OLD.label)]
+    sev = replace(SKIP, check="sev", reason="no ccp")
+    lines = report.closing(run(*others, GOOD, sev, replace(sev, kernel=OLD.label, reason="not on arm64"))).splitlines()
+    assert [line for line in lines if "skipped" in line] == [
+        "  skipped one, two: no test_firmware",
+        "  skipped sev on 7.3.4-x86_64: no ccp",
+        "  skipped sev on 7.2.1-x86_64: not on arm64",
+    ]
+
+
+def test_no_name_of_a_check_is_cut_off_in_a_pipe() -> None:
+    kernels = [replace(NEW, label=str(n), name="7.2.13+deb14-cloud") for n in range(4)]
+    long = "a-check-with-a-name-of-forty-four-characters"
+    rows = [replace(DUE, check=long, kernel=kernel.label) for kernel in kernels]
+    [line] = (line for line in report.trimmed(report.table(Run(kernels, rows))).splitlines() if long in line)
+    assert line.count("fails (due)") == 4
 
 
 def test_what_went_wrong_is_named_with_its_patch_and_a_command() -> None:
