@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,14 @@ from harness.results import Result, Run
 
 pytestmark = pytest.mark.boots
 SINCE = {"none": 0, "rootfs": 1, "isolated": 2}
+#: Why a check may be skipped: what the kernel lacks, by its name; its age; its architecture.
+LACK = r"(CONFIG_\w+(=y)?|(the )?module [\w-]+)"
+SKIPPED = re.compile(
+    rf"this kernel (lacks|has no) {LACK}(, {LACK})*( beside it)?([;:] .+)?"
+    r"|this kernel has no \w+\(\) \(CONFIG_\w+\)"
+    r"|[\w ]+ came with \d+\.\d+"
+    r"|the driver has this part on x86_64 only, not on arm64"
+)
 
 
 def run(json: Path, *words: str) -> tuple[int, Run, str]:
@@ -20,6 +29,11 @@ def run(json: Path, *words: str) -> tuple[int, Run, str]:
     done = subprocess.run(argv, capture_output=True, text=True, timeout=600, check=False)
     assert json.is_file(), done.stdout + done.stderr
     return done.returncode, Run.from_json(json.read_text(encoding="utf-8")), done.stdout
+
+
+def unexplained(results: Run) -> list[Result]:
+    """What was skipped for another reason than those that there may be."""
+    return [each for each in results.results if each.verdict == "skip" and not SKIPPED.fullmatch(each.reason)]
 
 
 def names(results: list[Result]) -> set[str]:
@@ -37,6 +51,7 @@ def test_without_expect_a_shared_kernel_fails_exactly_the_isolated_checks(tmp_pa
         assert f"FAIL {result.check} " in out
         assert result.repeat in out or "the same:" in out
         assert Path(result.console).read_bytes().count(b"Linux version") == 1
+    assert unexplained(results) == []
 
 
 @pytest.mark.parametrize("arch", ["x86_64", "arm64"])
@@ -47,6 +62,7 @@ def test_before_nullfs_every_later_promise_is_broken_as_due(tmp_path: Path, arch
     for result in results.results:
         if result.verdict != "skip":
             assert result.verdict == ("fail" if SINCE[result.since] else "pass"), result.check
+    assert unexplained(results) == []
 
 
 def test_firmware_where_a_kernel_has_something_that_asks_for_it(tmp_path: Path) -> None:
