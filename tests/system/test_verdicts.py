@@ -174,6 +174,8 @@ def test_json_and_table(program: Program, image: Path) -> None:
     assert (found["kcmp"]["verdict"], found["kcmp"]["expected"], found["kcmp"]["ok"]) == ("pass", "fail", False)
     assert "passed where it must fail: it does not discriminate" in done.text
     assert (found["cut-firmware"]["verdict"], found["cut-firmware"]["ok"]) == ("skip", True)
+    assert found["kcmp"]["cpu"] >= 0
+    assert found["cut-firmware"]["cpu"] is None  # it had no guest
     reason = found["cut-firmware"]["reason"]
     assert "CONFIG_TEST_FIRMWARE" in reason
     assert " ".join(f"skipped cut-firmware: {reason}".split()) in done.text
