@@ -116,3 +116,9 @@ def test_without_a_compiler_the_package_is_named(tmp_path: Path, monkeypatch: py
     with pytest.raises(HostError, match="no C compiler for arm64") as caught:
         toolchain.compiler(ARCHES[1], Deadline.after(20))
     assert "gcc-aarch64-linux-gnu" in caught.value.hint
+
+
+def test_what_only_guests_of_a_profile_have() -> None:
+    [archive] = initramfs.of_profile("ramfs")
+    assert [entry.path for entry in archive.entries] == ["/etc", "/etc/target"]
+    assert initramfs.of_profile("minimal") == []
