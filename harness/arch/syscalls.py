@@ -34,6 +34,7 @@ TABLE: dict[str, tuple[int, int]] = {
     "fsopen": (430, 430),
     "fstat": (5, 80),
     "fstatfs": (138, 44),
+    "fsync": (74, 82),
     "ftruncate": (77, 46),
     "getdents64": (217, 61),
     "getpid": (39, 172),
