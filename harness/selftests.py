@@ -33,7 +33,6 @@ GUEST = "kselftest"
 LIST = "tests.json"
 #: What they are compiled and linked with, of the guest's architecture. Without libfuse, so one program is not made.
 PACKAGES = ("libc6", "libc6-dev", "libcap-dev", "libcap2")
-LOADERS = {"x86_64": "ld-linux-x86-64.so.2", "arm64": "ld-linux-aarch64.so.1"}
 #: The last one is loaded when a thread ends.
 LIBRARIES = ("libc.so.6", "libcap.so.2", "libgcc_s.so.1")
 #: Whose kernels have no tree at hand get the tests of this one.
@@ -119,7 +118,7 @@ def _make(make: Make, sysroot: Path, directories: Sequence[str], into: Path, dea
     make.run("headers", deadline=deadline)
     libraries = sysroot / "usr/lib" / arch.cross.removesuffix("-")
     flags = [f"--sysroot={sysroot}", f"-B{libraries}/", f"-L{libraries}", f"-isystem {make.output}/usr/include"]
-    flags += [f"-Wl,--dynamic-linker=/{GUEST}/lib/{LOADERS[arch.name]}", f"-Wl,-rpath,/{GUEST}/lib,--disable-new-dtags"]
+    flags += [f"-Wl,--dynamic-linker=/{GUEST}/lib/{arch.loader}", f"-Wl,-rpath,/{GUEST}/lib,--disable-new-dtags"]
     # Some want the address sanitizer, which is not what is tested here; -w: their warnings are their authors'.
     words = " ".join([*flags, "-fno-sanitize=all", "-s", "-w"])
     own = replace(make, source=top)
@@ -137,7 +136,7 @@ def _make(make: Make, sysroot: Path, directories: Sequence[str], into: Path, dea
             if path.is_file() and path.stat().st_mode & stat.S_IXUSR:
                 shutil.copy(path, into / name / path.name)
     (into / "lib").mkdir()
-    for name in (LOADERS[arch.name], *LIBRARIES):
+    for name in (arch.loader, *LIBRARIES):
         shutil.copy((libraries / name).resolve(), into / "lib" / name)
     (into / LIST).write_text(json.dumps(listed, indent=1) + "\n")
     shutil.copy(make.log, into / "build.log")

@@ -19,6 +19,7 @@ ARM64 = Arch(
     console="ttyAMA0",
     cmdline=(),
     image="arch/arm64/boot/Image",
+    loader="ld-linux-aarch64.so.1",
     elf_machine="EM_AARCH64",
     syscalls=syscalls.GENERIC,
 )

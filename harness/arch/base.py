@@ -34,6 +34,8 @@ class Arch:
     cmdline: tuple[str, ...]
     #: Where `make` leaves the bootable image, below the build directory.
     image: str
+    #: The file name of glibc's dynamic loader.
+    loader: str
     #: ELF e_machine, as pyelftools spells it.
     elf_machine: str
     #: System call numbers (arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h).

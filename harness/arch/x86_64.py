@@ -24,6 +24,7 @@ X86_64 = Arch(
     # over "8254 timer not connected to IO-APIC" (arch/x86/kernel/apic/io_apic.c).
     cmdline=("no_timer_check",),
     image="arch/x86/boot/bzImage",
+    loader="ld-linux-x86-64.so.2",
     elf_machine="EM_X86_64",
     syscalls=syscalls.X86_64,
 )
