@@ -24,7 +24,7 @@ root fsid mountinfo fs-umask fs-cwd fs-root kcmp sealed-create sealed-mount seal
 pivot-initramfs pivot-keep pivot-kthreads mount-ids userns-locked not-mountable
 warn-fs warn-ns silent-thread silent-child cut-core cut-socket cut-umh cut-firmware pid-ns
 core-suid core-pipe core-socket modprobe initramfs boot pivot-memory
-sev systemd lio-alua lio-aptpl ksmbd-share ksmbd-statfs ksmbd-vfs nfsd pnfs-block
+rnbd cut-rnbd sev systemd lio-alua lio-aptpl ksmbd-share ksmbd-statfs ksmbd-vfs nfsd pnfs-block
 real-fs real-fs-firmware real-fs-core devtmpfs firmware-sync firmware-async firmware-path firmware-compressed hotplug
 root-ramfs pivot-ramfs root-ext4 init-args init-ext4 init-erofs init-initrd module-init erofs-file
 btrfs-devtime io-uring vhost overlayfs audit-trees cachefiles
