@@ -11,7 +11,7 @@ from harness.task import Task
 #: What is exported, and where the client has it.
 EXPORT, MOUNTED = "/export", "/mnt"
 #: The client's mount options. No cache may answer for the server; with noac each write would be the writer's own work.
-OPTIONS = "vers=4.2,addr=127.0.0.1,clientaddr=127.0.0.1,proto=tcp,sec=sys,actimeo=0,lookupcache=none"
+OPTIONS = "vers=4.1,addr=127.0.0.1,clientaddr=127.0.0.1,proto=tcp,sec=sys,actimeo=0,lookupcache=none"
 _NFSD, _PIPES = "/proc/fs/nfsd", "/var/lib/nfs/rpc_pipefs"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import struct
 
-from doors import jailed
 from net import interface_up, loopback
 
 from harness import abi
@@ -75,8 +74,10 @@ class Client:
 
     def __init__(self, guest: Guest) -> None:
         bring_up(guest)
-        self._control = guest.open(MAP, abi.O_WRONLY)  # as the jail has no /sys
-        self.task = jailed(guest, "/disks")
+        guest.makedirs("/disks", "/jail", "/jail/disks")
+        self.task = guest.spawn()
+        self._control = self.task.open(MAP, abi.O_WRONLY)  # as the jail has no /sys
+        self.task.chroot("/jail")
 
     def map(self, path: str) -> None:
         """Ask for a disk by the path that the server knows it by. Raises SyscallError."""
