@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from program import harness, results
 
-from harness import kconfig
+from harness import declared, kconfig, profiles, resources
 from harness.results import Run
 
 pytestmark = [pytest.mark.boots, pytest.mark.builds]
 
 #: Its Image boots in a third of the time that x86_64 takes.
 TREE = ("debian:isolated:source", "--arch", "arm64")
+CHECKS = declared.declared([resources.directory("tests/kernel")])
 
 
 @pytest.fixture(scope="module")
@@ -25,16 +26,28 @@ def image() -> Path:
     return Path(done.out.split("--kernel ")[-1].split()[0])
 
 
-def test_every_check_passes_and_none_is_skipped(image: Path, tmp_path: Path) -> None:
+def test_what_it_was_built_for_passes_and_the_rest_is_skipped_for_what_it_lacks(image: Path, tmp_path: Path) -> None:
     done = harness("run", "--kernel", *TREE, "--json", tmp_path / "json")
     assert done.status == 0, done
     found = results(tmp_path / "json")
-    assert len(found) > 30
-    assert {name: result["verdict"] for name, result in found.items()} == dict.fromkeys(found, "pass")
+    plain = {check.id for check in CHECKS if check.profile == profiles.DEFAULT}
+    assert len(plain) > 30
+    assert {name: found[name]["verdict"] for name in plain} == dict.fromkeys(plain, "pass")
+    lacking = {name for name, result in found.items() if result["reason"].startswith("this kernel lacks CONFIG_")}
+    assert lacking == {name for name, result in found.items() if result["verdict"] == "skip"} - {"sev"}
     run = Run.from_json((tmp_path / "json").read_text(encoding="utf-8"))
     assert [Path(kernel.image) for kernel in run.kernels] == [image]
     assert run.kernels[0].claim == "isolated"
     assert str(image) in found["root"]["repeat"]
+
+
+def test_nothing_is_skipped_that_it_can_be_built_for(tmp_path: Path) -> None:
+    """But for what no kernel of this architecture has."""
+    words = [word for name in profiles.every() if name != "debug" for word in ("--profile", name)]
+    done = harness("run", "--kernel", *TREE, *words, "--json", tmp_path / "json")
+    assert done.status == 0, done
+    found = {name: result["verdict"] for name, result in results(tmp_path / "json").items()}
+    assert found == dict.fromkeys((check.id for check in CHECKS), "pass") | {"sev": "skip"}
 
 
 def test_it_is_small_and_says_what_it_is(image: Path) -> None:
