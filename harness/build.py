@@ -175,12 +175,13 @@ def build(wanted: Plan, deadline: Deadline, watch: Watch | None = None) -> Built
     with cache.locked(deadline, "build", wanted.key):
         if built := found(wanted):
             return built
-        with checkout.checked_out(wanted.tree, deadline) as slot:
-            return _build(wanted, slot, deadline, watch)
+        name = f"build-{wanted.setting[:16]}"
+        with checkout.checked_out(wanted.tree, deadline, name) as slot:
+            return _build(wanted, slot, slot / name, deadline, watch)
 
 
-def _build(wanted: Plan, slot: Path, deadline: Deadline, watch: Watch | None) -> Built:
-    output, source = slot / f"build-{wanted.setting[:16]}", slot / "source"
+def _build(wanted: Plan, slot: Path, output: Path, deadline: Deadline, watch: Watch | None) -> Built:
+    source = slot / "source"
     toolchain.check(wanted.toolchain, source, deadline)
     log = cache.directory("log") / f"build-{wanted.key[:16]}.log"
     make = Make(source, output, wanted.toolchain, log)

@@ -25,19 +25,20 @@ PAUSE = 0.05
 
 
 @contextmanager
-def checked_out(tree: Tree, deadline: Deadline) -> Iterator[Path]:
+def checked_out(tree: Tree, deadline: Deadline, beside: str = "") -> Iterator[Path]:
     """A directory with ``source``, the files of ``tree``, which stay so for the length of the block.
 
-    What else is put into it stays for the next time. Others may use the same one at the same time. Only files that
-    differ are written, so that a build that was done there before goes on from there. Raises HostError.
+    What else is put into it stays for the next time; one that has a directory ``beside`` is taken first. Others may use
+    the same one at the same time. Only files that differ are written, so that a build that was done there before goes on
+    from there. Raises HostError.
     """
     slots = tree.home / "slots"
     with cache.writing(slots):
         slots.mkdir(parents=True, exist_ok=True)
     while not deadline.passed:
-        names = sorted((path for path in slots.iterdir() if path.is_dir()), key=lambda path: path.name)
-        same = [slot for slot in names if _holds(slot) == tree.oid]
-        for slot in [*same, *names, slots / str(len(names))]:
+        names = sorted(path for path in slots.iterdir() if path.is_dir())
+        names.sort(key=lambda slot: (not (slot / (beside or ".")).is_dir(), _holds(slot) != tree.oid))
+        for slot in [*names, slots / str(len(names))]:
             with _locked(slot, fcntl.LOCK_SH) as mine:
                 if mine and _holds(slot) == tree.oid:
                     yield slot

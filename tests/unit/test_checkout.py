@@ -96,6 +96,17 @@ def test_two_contents_at_once(user: Path) -> None:
             pytest.fail("had without time")
 
 
+def test_one_goes_on_where_it_has_built_before(user: Path) -> None:
+    first, second = look(f"{user}@HEAD~1"), look(user)
+    with checked_out(first, soon()) as one, checked_out(second, soon()) as other:
+        (other / "build-1").mkdir()
+    with checked_out(first, soon()) as slot:
+        assert slot == one
+    with checked_out(first, soon(), "build-1") as slot:
+        assert slot == other
+        assert (slot / "source/old/gone.c").exists()
+
+
 def test_only_what_differs_is_written(user: Path) -> None:
     slot = place(look(f"{user}@HEAD~1"))
     source = slot / "source"
