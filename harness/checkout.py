@@ -29,8 +29,8 @@ def checked_out(tree: Tree, deadline: Deadline, beside: str = "") -> Iterator[Pa
     """A directory with ``source``, the files of ``tree``, which stay so for the length of the block.
 
     What else is put into it stays for the next time; one that has a directory ``beside`` is taken first. Others may use
-    the same one at the same time. Only files that differ are written, so that a build that was done there before goes on
-    from there. Raises HostError.
+    the same one at the same time. Only files that differ are written, so that a build that was done there before goes
+    on from there. Raises HostError.
     """
     slots = tree.home / "slots"
     with cache.writing(slots):
