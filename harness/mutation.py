@@ -16,6 +16,7 @@ from harness import build, declared, kernel, mutant, profiles, resources, runner
 from harness.arch import Arch
 from harness.build import Order
 from harness.deadline import Deadline
+from harness.declared import Declared
 from harness.errors import EXIT_CHECK_FAILED, EXIT_HOST, EXIT_OK, RequestError
 from harness.mutant import Defect
 from harness.score import Outcome, Score
@@ -77,11 +78,11 @@ def works(tree: Tree, defects: Sequence[Defect], deadline: Deadline) -> list[Wor
 
 def run(args: argparse.Namespace) -> int:
     """The verb ``mutate``. Returns the exit status. Raises RequestError, BuildError, HostError."""
-    every = {each.id: each.profile for each in declared.declared([resources.directory("tests/kernel")])}
     declared.every(args.check, args.profile)
+    checks = {each.id: each for each in declared.declared([resources.directory("tests/kernel")])}
     defects = chosen(args.mutants or resources.directory("patches") / "mutants", args.mutant, args.check)
-    if unknown := {check for defect in defects for check in defect.checks} - every.keys():
-        raise RequestError(f"a mutant names the check {min(unknown)}", hint=f"there are: {', '.join(every)}")
+    if unknown := {check for defect in defects for check in defect.checks} - checks.keys():
+        raise RequestError(f"a mutant names the check {min(unknown)}", hint=f"there are: {', '.join(checks)}")
     runner.writable(args.json)
     arches = build.arches_of(args.arch)
     screen = runner.on_terminal()
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     deadline = Deadline.after(session.FETCH)
     runner.say(f"looking at {args.tree}")
     tree = kernel.source(parse_tree(args.tree), deadline, order)
-    trial = _Trial(tree, defects, every, order, request, screen=screen)
+    trial = _Trial(tree, defects, checks, order, request, screen=screen)
     told = trial.all(arches)
     if args.json is not None:
         runner.write(args.json, told.to_json())
@@ -118,14 +119,14 @@ class _Trial:
     """The defects of one tree, each built, booted and checked, after the tree itself.
 
     A kernel is built for the profile of the check that is to notice, and judged by the checks of that profile and of
-    the default one. ``places``: the profile of each check.
+    the default one. ``checks``: all that there are, by id.
     """
 
     def __init__(
-        self, tree: Tree, defects: Sequence[Defect], places: Mapping[str, str], order: Order, request: Request,
+        self, tree: Tree, defects: Sequence[Defect], checks: Mapping[str, Declared], order: Order, request: Request,
         *, screen: Screen | None,
     ) -> None:  # fmt: skip
-        self.tree, self.defects, self.places, self.request, self.screen = tree, defects, places, request, screen
+        self.tree, self.defects, self.checks, self.request, self.screen = tree, defects, checks, request, screen
         self.order = replace(order, series="")
         self.deadline = Deadline.after(session.FETCH)
 
@@ -133,7 +134,8 @@ class _Trial:
         """All of it on all architectures. Raises RequestError, HostError."""
         begun = datetime.now(UTC).isoformat(timespec="seconds")
         made = works(self.tree, self.defects, self.deadline)
-        profile_of = [self.places.get(defect.check, profiles.DEFAULT) for defect in self.defects]
+        named = [self.checks.get(defect.check) for defect in self.defects]
+        profile_of = [check.profile if check else profiles.DEFAULT for check in named]
         bases, outcomes = [], []
         for on in arches:
             for name in (name for name in profiles.every() if name in profile_of):
@@ -169,9 +171,9 @@ class _Trial:
 
     def stage(self, work: Work, on: Arch, profile: str) -> Stage:
         """One kernel, built for ``profile``, booted and checked, as far as it comes."""
-        chosen = tuple(dict.fromkeys([*self.order.profiles, *([profile] if profile != profiles.DEFAULT else [])]))
+        chosen = tuple(dict.fromkeys([*self.order.profiles, profile]))
         # For all checks, also where a few are chosen: then another choice needs no other kernels.
-        needs = declared.needs(None, chosen)
+        needs = declared.needs(self.checks.values(), chosen)
         # A few objects each, which are no news but on a terminal.
         watch = self.order.watch if self.screen or work.n == 0 else None
         with self.screen.waiting("building") if self.screen else nullcontext():

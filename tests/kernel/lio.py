@@ -6,7 +6,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from doors import jailed
+from doors import give_node, jailed
 
 from harness import abi
 from harness.calls import Pending
@@ -110,7 +110,6 @@ def disk(guest: Guest, size: int = 1 << 20) -> Disk:
     guest.call("symlinkat", DEVICE, abi.AT_FDCWD, f"{LUN}/d0")
     guest.write_file(f"{LUN}/alua_tg_pt_write_md", "1", 0)
     guest.until(lambda: guest.exists("/dev/sda"), "the target's disk does not appear as /dev/sda")
-    major, minor = guest.statx("/dev/sda").rdev
     inmate = jailed(guest, *DIRECTORIES)
-    inmate.call("mknodat", abi.AT_FDCWD, "/sda", abi.S_IFBLK | 0o600, major << 8 | minor)
+    give_node(guest, inmate, "/dev/sda", "/sda")
     return Disk(inmate, inmate.open("/sda", abi.O_RDWR))

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Sequence
 
 from doors import jailed, namespace_bottom
+from lio import CONFIGFS
 from roots import devtmpfs_keeper, leave_root, outside_nullfs
 
 from harness import abi, diskimage, modules
@@ -15,7 +16,6 @@ from harness.guest import Guest
 from harness.initramfs import Entry
 from harness.task import Task
 
-CONFIGFS = "/sys/kernel/config"
 #: A driver that looks for /etc/target as it starts (drivers/target/target_core_configfs.c: target_init_dbroot()).
 TARGET = "target_core_mod"
 
