@@ -235,23 +235,31 @@ class Guest(Task):
             )
         if modules.built_in(self.kernel, name):
             return
-        top = f"/{modules.GUEST}/{self.kernel.release}"
-        paths = modules.load_order(self.read_text(f"{top}/modules.dep"), name) if self.exists(top) else []
-        for path in paths:
-            flags = 0 if path.endswith(".ko") else abi.MODULE_INIT_COMPRESSED_FILE
+        for path in self.module_files(name):
             try:
                 begin = len(self.machine.console.text)
-                opening = ("openat", abi.AT_FDCWD, f"{top}/{path}", abi.O_CLOEXEC, 0)
-                self.all(opening, ("finit_module", Ref(0), "", flags), ("close", Ref(0)))
+                opening = ("openat", abi.AT_FDCWD, path, abi.O_CLOEXEC, 0)
+                self.all(opening, ("finit_module", Ref(0), "", modules.load_flags(path)), ("close", Ref(0)))
             except SyscallError as error:
                 if error.errno == errno.EEXIST:  # loaded already
                     continue
                 self.settle(self.channel.deadline)
                 raise GuestError(
-                    f"{self.kernel.release} does not load its module {path}",
+                    f"{self.kernel.release} does not load its module {path.removeprefix(self._modules)}",
                     cause=f"{error.strerror}; {self._said_of(path, begin)}",
                     log=self.console,
                 ) from error
+
+    @property
+    def _modules(self) -> str:
+        """The directory of the kernel's modules, in the guest."""
+        return f"/{modules.GUEST}/{self.kernel.release}/"
+
+    def module_files(self, name: str) -> list[str]:
+        """The files of a module that is in the guest and of all that it needs, in load order; none if it is not."""
+        dep = f"{self._modules}modules.dep"
+        order = modules.load_order(self.read_text(dep), name) if self.exists(dep) else []
+        return [f"{self._modules}{path}" for path in order]
 
     def _said_of(self, path: str, begin: int) -> str:
         """What the kernel said of a module, on the console from byte ``begin`` on."""

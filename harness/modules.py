@@ -33,6 +33,8 @@ ENDINGS = {
     ".ko.xz": "CONFIG_MODULE_COMPRESS_XZ",
     ".ko.zst": "CONFIG_MODULE_COMPRESS_ZSTD",
 }
+#: linux/module.h
+MODULE_INIT_COMPRESSED_FILE = 4
 #: Where modules are in a guest; the kernel's release comes next. Not lib/: with programs of Debian that is a link.
 GUEST = "usr/lib/modules"
 #: What modules_install and depmod write anew whenever they change anything below.
@@ -125,6 +127,11 @@ def load_order(dep: str, name: str) -> list[str]:
         if _name(place) == spelt(name):
             return [*reversed(needs.split()), place]
     return []
+
+
+def load_flags(path: str) -> int:
+    """The flags by which finit_module(2) takes the file at ``path``."""
+    return 0 if path.endswith(".ko") else MODULE_INIT_COMPRESSED_FILE
 
 
 def built_in(kernel: Kernel, name: str) -> bool:

@@ -156,20 +156,12 @@ def test_erofs_file(guest: Guest) -> None:
     assert inmate.listdir("/mnt") == ["inside"]
 
 
-def target_modules(guest: Guest) -> list[str]:
-    """The files of the SCSI target's core and of all that it needs, in load order; none if it is built in."""
-    top = f"/{modules.GUEST}/{guest.kernel.release}"
-    order = modules.load_order(guest.read_text(f"{top}/modules.dep"), TARGET) if guest.exists(top) else []
-    return [f"{top}/{path}" for path in order]
-
-
 def load_from(task: Task, root: str, paths: Sequence[str]) -> None:
     """Load modules by ``task``, which enters ``root`` before."""
     files = [(task.open(path), path) for path in paths]
     task.chroot(root)
     for fd, path in files:
-        flags = 0 if path.endswith(".ko") else abi.MODULE_INIT_COMPRESSED_FILE
-        assert task.outcome("finit_module", fd, "", flags) in ("ok", "EEXIST"), path
+        assert task.outcome("finit_module", fd, "", modules.load_flags(path)) in ("ok", "EEXIST"), path
 
 
 def db_root(guest: Guest) -> str:
@@ -189,7 +181,7 @@ def test_module_init(guest: Guest) -> None:
     """The SCSI target looks for /etc/target, which is in the initramfs, and not in a jail. If it is built in, it has
     done so before PID 1 was a program. If it is a module, it is loaded twice, the second time from the jail."""
     mount = ("mount", "configfs", CONFIGFS, "configfs", 0, "")
-    paths = target_modules(guest)
+    paths = guest.module_files(TARGET)
     if paths:
         load_from(guest.spawn(), "/", paths)
     guest.all(mount)
