@@ -8,7 +8,8 @@ import os
 import random
 import struct
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -71,9 +72,10 @@ class Guest(Task):
         """The file with the whole console log."""
         return self.machine.console.path
 
-    def prepare(self) -> None:
+    def prepare(self, loaded: Iterable[str] = ()) -> None:
         """What every check may count on: /proc, /sys, /dev, and a kernel log that begins now.
 
+        Of the modules ``loaded`` those that are there get loaded; why one cannot be, the check tells that needs it.
         Raises GuestError when the kernel lacks what kconfigs/guest.config asks for.
         """
         for kind, where in (("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev")):
@@ -91,6 +93,9 @@ class Guest(Task):
                     else f"build it with {symbol}=y (kconfigs/guest.config has all that is needed)",
                 ) from error
         self.attach_log()
+        for path in dict.fromkeys(path for name in loaded for path in self.module_files(name)):
+            with suppress(SyscallError):
+                self._load(path)
         self.anchors = replace(self.anchors, random=self.open("/dev/urandom"))
         self.settle(self.channel.deadline)
         self._checked = len(self.machine.console.text)
@@ -236,19 +241,24 @@ class Guest(Task):
         if modules.built_in(self.kernel, name):
             return
         for path in self.module_files(name):
+            begin = len(self.machine.console.text)
             try:
-                begin = len(self.machine.console.text)
-                opening = ("openat", abi.AT_FDCWD, path, abi.O_CLOEXEC, 0)
-                self.all(opening, ("finit_module", Ref(0), "", modules.load_flags(path)), ("close", Ref(0)))
+                self._load(path)
             except SyscallError as error:
-                if error.errno == errno.EEXIST:  # loaded already
-                    continue
                 self.settle(self.channel.deadline)
                 raise GuestError(
                     f"{self.kernel.release} does not load its module {path.removeprefix(self._modules)}",
                     cause=f"{error.strerror}; {self._said_of(path, begin)}",
                     log=self.console,
                 ) from error
+
+    def _load(self, path: str) -> None:
+        opening = ("openat", abi.AT_FDCWD, path, abi.O_CLOEXEC, 0)
+        try:
+            self.all(opening, ("finit_module", Ref(0), "", 0), ("close", Ref(0)))
+        except SyscallError as error:
+            if error.errno != errno.EEXIST:  # loaded already
+                raise
 
     @property
     def _modules(self) -> str:

@@ -140,7 +140,7 @@ class Lab:
                 guest = None
             if guest is None:
                 running = stack.enter_context(self._machine(booted.setup, self._console(kernel, name)))
-                guest = self._ready(running, kernel, Deadline.after(seconds))
+                guest = self._ready(running, kernel, booted.setup, Deadline.after(seconds))
                 booted.log = booted.log or guest.boot_log
             guest.loadable = self.modules.get(profile.name, ())
             yield guest
@@ -213,12 +213,14 @@ class Lab:
         return error.brief.splitlines()[0] if isinstance(error, GuestError) and not booted else ""
 
     def _boot(self, kernel: Kernel, profile: Profile) -> Booted:
-        image = agent.image_with(kernel, self.modules.get(profile.name, ()), profile, Deadline.after(FETCHING))
+        loadable = self.modules.get(profile.name, ())
+        image = agent.image_with(kernel, loadable, profile, Deadline.after(FETCHING))
         deadline = Deadline.after(self.timeout)
         name = BOOT if profile.name == profiles.DEFAULT else f"{BOOT}-{profile.name}"
         setup = qemu.Setup(
-            kernel.arch, kernel.boot, image, memory=profile.memory, cmdline=profile.cmdline, disk=profile.disk
-        )
+            kernel.arch, kernel.boot, image, memory=profile.memory, cmdline=profile.cmdline, disk=profile.disk,
+            loaded=tuple(name for name in profile.modules if name in loadable),
+        )  # fmt: skip
         with self._lock(f"accel {kernel.arch.name}"):  # one probe is enough
             chosen = accel.known(kernel.arch, self.wish)
             if chosen is None:
@@ -256,7 +258,7 @@ class Lab:
 
     def _boot_cold(self, kernel: Kernel, name: str, setup: qemu.Setup, deadline: Deadline) -> Booted:
         with self._machine(setup, self._console(kernel, name)) as running:
-            return Booted(setup, self._ready(running, kernel, deadline).boot_log)
+            return Booted(setup, self._ready(running, kernel, setup, deadline).boot_log)
 
     def _boot_to_save(
         self, kernel: Kernel, name: str, setup: qemu.Setup, facts: dict[str, str], deadline: Deadline
@@ -266,7 +268,7 @@ class Lab:
             with snapshot.draft(setup) as made:
                 ram = qemu.Ram(made.ram, shared=True)
                 with self._machine(setup, self._console(kernel, name), ram) as running:
-                    guest = self._ready(running, kernel, deadline)
+                    guest = self._ready(running, kernel, setup, deadline)
                     booted = Booted(setup, guest.boot_log)
                     running.save(made.state, deadline.within(SAVING))
                 snapshot.publish(facts, made, booted.log, guest.anchors)
@@ -277,11 +279,11 @@ class Lab:
         return booted
 
     @staticmethod
-    def _ready(running: machine.Machine, kernel: Kernel, deadline: Deadline) -> Guest:
+    def _ready(running: machine.Machine, kernel: Kernel, setup: qemu.Setup, deadline: Deadline) -> Guest:
         guest = Guest(running, kernel, deadline)
         guest.channel.wait_ready()
         try:
-            guest.prepare()
+            guest.prepare(setup.loaded)
         except SyscallError as error:
             raise GuestError(
                 "the kernel came up, but a system call that every check needs fails",

@@ -118,8 +118,9 @@ def _end(told: Score, arches: Sequence[Arch]) -> int:
 class _Trial:
     """The defects of one tree, each built, booted and checked, after the tree itself.
 
-    A kernel is built for the profile of the check that is to notice, and judged by the checks of that profile and of
-    the default one. ``checks``: all that there are, by id.
+    Where a check of the default profile is to notice, the kernel is built for that one, and is soon made; else for all
+    profiles whose checks are to notice any. It is judged by the checks of the one profile and of the default one.
+    ``checks``: all that there are, by id.
     """
 
     def __init__(
@@ -134,26 +135,29 @@ class _Trial:
         """All of it on all architectures. Raises RequestError, HostError."""
         begun = datetime.now(UTC).isoformat(timespec="seconds")
         made = works(self.tree, self.defects, self.deadline)
-        named = [self.checks.get(defect.check) for defect in self.defects]
-        profile_of = [check.profile if check else profiles.DEFAULT for check in named]
+        profile_of = [self.profile(defect) for defect in self.defects]
         bases, outcomes = [], []
         for on in arches:
-            for name in (name for name in profiles.every() if name in profile_of):
-                base = self.stage(Work(0, "the tree itself", "base", self.tree), on, name)
+            for built in _together(profile_of):
+                base = self.stage(Work(0, "the tree itself", "base", self.tree), on, built, built)
                 bases.append(base)
-                words = "" if name == profiles.DEFAULT else f", built for {name}"
+                words = "" if built == (profiles.DEFAULT,) else f", built for {', '.join(built)}"
                 runner.say(f"[0/{len(made)} {on.name}] the tree itself{words}: {_base(base)}")
                 if score.sound_base(base):
                     outcomes += [
-                        self.outcome(n, work, on, name, base.reasons)
+                        self.outcome(n, work, on, built, base.reasons)
                         for n, (work, its) in enumerate(zip(made, profile_of, strict=True))
-                        if its == name
+                        if its in built
                     ]
         evidence = str(self.request.evidence)
         return Score(self.tree.spec, self.tree.release, begun, tuple(bases), tuple(outcomes), evidence)
 
+    def profile(self, defect: Defect) -> str:
+        """The profile of the check that is to notice."""
+        return self.checks[defect.check].profile if defect.check in self.checks else profiles.DEFAULT
+
     def outcome(
-        self, n: int, work: Work | mutant.NoPlace, on: Arch, profile: str, skipped: Mapping[str, str]
+        self, n: int, work: Work | mutant.NoPlace, on: Arch, built: Sequence[str], skipped: Mapping[str, str]
     ) -> Outcome:
         """What becomes of defect ``n``, and say so. ``skipped``: the checks that have nothing to look at, and why."""
         defect = self.defects[n]
@@ -164,23 +168,30 @@ class _Trial:
             why = f"{defect.check} is skipped: {skipped[defect.check]}"
             found = Outcome(defect.name, on.name, defect.title, "unseen", defect.check, why=why)
         else:
-            found = score.judged(defect, self.stage(work, on, profile))
+            found = score.judged(defect, self.stage(work, on, built, [self.profile(defect)]))
         took = f" (built in {found.seconds:.0f} s)" if found.seconds else " (known)" if found.known else ""
         runner.say(f"[{n + 1}/{len(self.defects)} {on.name}] {defect.name}: {found.words}{took}")
         return found
 
-    def stage(self, work: Work, on: Arch, profile: str) -> Stage:
-        """One kernel, built for ``profile``, booted and checked, as far as it comes."""
-        chosen = tuple(dict.fromkeys([*self.order.profiles, profile]))
+    def stage(self, work: Work, on: Arch, built: Sequence[str], judging: Sequence[str]) -> Stage:
+        """One kernel, built for some profiles, booted and checked by what ``judging`` have, as far as it comes."""
+        chosen = tuple(dict.fromkeys([*self.order.profiles, *built]))
         # For all checks, also where a few are chosen: then another choice needs no other kernels.
         needs = declared.needs(self.checks.values(), chosen)
+        judges = declared.needs(self.checks.values(), [*self.order.profiles, *judging])
         # A few objects each, which are no news but on a terminal.
         watch = self.order.watch if self.screen or work.n == 0 else None
         with self.screen.waiting("building") if self.screen else nullcontext():
             order = replace(self.order, profiles=chosen, needs=needs, watch=watch)
             [job] = steps.built([work], [on], order, self.deadline, lambda _: None)
-        runs, known = steps.checked([job], self.request, self.request.checks or [*needs])
+        runs, known = steps.checked([job], self.request, self.request.checks or [*judges])
         return steps.stage(job, runs.get(job.place), known=job.place in known)
+
+
+def _together(used: Sequence[str]) -> list[tuple[str, ...]]:
+    """What kernels are built for: the default profile by itself, and all others that are ``used`` in one."""
+    others = tuple(name for name in profiles.every() if name in used and name != profiles.DEFAULT)
+    return [group for group in (tuple({profiles.DEFAULT}.intersection(used)), others) if group]
 
 
 def _base(stage: Stage) -> str:

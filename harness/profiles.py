@@ -29,6 +29,8 @@ class Profile:
     cmdline: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    #: Modules that are loaded once, before guests are forked, as far as the kernel has them.
+    modules: tuple[str, ...] = ()
     #: The file system that the image is, of those in harness/diskimage.py, instead of an initramfs.
     image: str = ""
     #: Whether the image is a disk's, and no initrd.

@@ -48,6 +48,8 @@ class Setup:
     cmdline: tuple[str, ...] = ()
     #: ``initrd`` is no such thing, but a disk.
     disk: bool = False
+    #: Modules that are loaded before it counts as started.
+    loaded: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> str:

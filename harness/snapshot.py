@@ -66,6 +66,7 @@ def key(setup: qemu.Setup) -> dict[str, str]:
         "parameters": setup.parameters,
         "kernel": _digest(setup.kernel),
         "initrd": _digest(setup.initrd),
+        "loaded": " ".join(setup.loaded),
     }
     if setup.accel == "kvm":  # such a guest has seen the host's processor
         facts["host"] = processor(Path("/proc/cpuinfo").read_text(encoding="utf-8"))
