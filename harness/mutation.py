@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -30,18 +30,20 @@ if TYPE_CHECKING:
     from harness.terminal import Screen
 
 
-def chosen(place: Path, globs: Sequence[str], checks: Sequence[str]) -> list[Defect]:
+def chosen(place: Path, globs: Sequence[str], checks: Sequence[str], asked: Collection[str] = ()) -> list[Defect]:
     """The defects of a directory whose names fit one of ``globs``; with ``checks``, those that one of them must notice.
 
-    Those that no check can judge are left out with ``checks``, unless there are ``globs``. Raises RequestError if none
-    is left.
+    Those that no check can judge are left out with ``checks``, unless there are ``globs``; without both, those that one
+    of ``asked`` must notice. Raises RequestError if none is left.
     """
     every = mutant.all_in(place)
     names = [defect.name for defect in every]
     for glob in globs:
         if not any(fnmatchcase(name, glob) for name in names):
             raise RequestError(f"no mutant fits {glob!r}", hint=f"there are: {', '.join(names)}")
+    left_out = () if globs or checks else asked
     fit = [defect for defect in every if not globs or any(fnmatchcase(defect.name, glob) for glob in globs)]
+    fit = [defect for defect in fit if defect.check not in left_out]
     found = [defect for defect in fit if not checks or defect.check in {*checks, *([""] if globs else [])}]
     if not found:
         there = ", ".join(sorted({defect.check for defect in fit if defect.check}))
@@ -80,7 +82,9 @@ def run(args: argparse.Namespace) -> int:
     """The verb ``mutate``. Returns the exit status. Raises RequestError, BuildError, HostError."""
     declared.every(args.check, args.profile)
     checks = {each.id: each for each in declared.declared([resources.directory("tests/kernel")])}
-    defects = chosen(args.mutants or resources.directory("patches") / "mutants", args.mutant, args.check)
+    unasked = {name for name, profile in profiles.every().items() if profile.asked} - {*args.profile}
+    asked = [check.id for check in checks.values() if check.profile in unasked]
+    defects = chosen(args.mutants or resources.directory("patches") / "mutants", args.mutant, args.check, asked)
     if unknown := {check for defect in defects for check in defect.checks} - checks.keys():
         raise RequestError(f"a mutant names the check {min(unknown)}", hint=f"there are: {', '.join(checks)}")
     runner.writable(args.json)
