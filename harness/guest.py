@@ -255,7 +255,7 @@ class Guest(Task):
     def _load(self, path: str) -> None:
         opening = ("openat", abi.AT_FDCWD, path, abi.O_CLOEXEC, 0)
         try:
-            self.all(opening, ("finit_module", Ref(0), "", 0), ("close", Ref(0)))
+            self.all(opening, ("finit_module", Ref(0), "", modules.load_flags(path)), ("close", Ref(0)))
         except SyscallError as error:
             if error.errno != errno.EEXIST:  # loaded already
                 raise

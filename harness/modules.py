@@ -25,8 +25,16 @@ from harness.deadline import Deadline
 from harness.errors import HostError, RequestError
 from harness.kernel import Kernel
 
-#: How a module's file may end.
-ENDINGS = (".ko", ".ko.gz", ".ko.xz", ".ko.zst")
+#: How a module's file may end, and what a kernel that unpacks it by itself has besides CONFIG_MODULE_DECOMPRESS
+#: (kernel/module/decompress.c).
+ENDINGS = {
+    ".ko": "",
+    ".ko.gz": "CONFIG_MODULE_COMPRESS_GZIP",
+    ".ko.xz": "CONFIG_MODULE_COMPRESS_XZ",
+    ".ko.zst": "CONFIG_MODULE_COMPRESS_ZSTD",
+}
+#: linux/module.h
+MODULE_INIT_COMPRESSED_FILE = 4
 #: Where modules are in a guest; the kernel's release comes next. Not lib/: with programs of Debian that is a link.
 GUEST = "usr/lib/modules"
 #: What modules_install and depmod write anew whenever they change anything below.
@@ -46,14 +54,15 @@ class Module:
     path: str
     #: What has to be loaded before it.
     after: tuple[str, ...]
+    #: Whether it stays compressed, because the kernel unpacks it.
+    kept: bool
     #: Changes with the file.
     stamp: str
 
     @property
     def place(self) -> str:
         """Where it is in the guest, below lib/modules/<release>."""
-        # Unpacked, though many kernels could do that: an emulated processor takes a second for some of them.
-        return self.path[: self.path.rindex(".ko")] + ".ko"
+        return self.path if self.kept else self.path[: self.path.rindex(".ko")] + ".ko"
 
 
 def spelt(name: str) -> str:
@@ -71,8 +80,9 @@ def closure(kernel: Kernel, names: Iterable[str], deadline: Deadline) -> list[Mo
     if kernel.modules is None or not wanted:
         return []
     stamps = [cache.file_key(path) for name in LISTS if (path := kernel.modules / name).exists()]
+    kept = [ending for ending in ENDINGS if _unpacks(kernel, ending)]
     code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-    facts = (code, str(kernel.modules), kernel.release, kernel.arch.name, wanted, stamps)
+    facts = (code, str(kernel.modules), kernel.release, kernel.arch.name, wanted, stamps, kept)
     known = cache.directory("modules") / hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
     found = _known(known, kernel.modules)
     if found is None:
@@ -86,7 +96,7 @@ def files(kernel: Kernel, loadable: Iterable[Module], deadline: Deadline) -> dic
     top, made = f"{GUEST}/{kernel.release}", {}
     for module in loadable:
         path = (kernel.modules or Path()) / module.path
-        made[f"{top}/{module.place}"] = slim(_unpacked(path, deadline))
+        made[f"{top}/{module.place}"] = path.read_bytes() if module.kept else slim(_unpacked(path, deadline))
     return made | {f"{top}/modules.dep": modules_dep(loadable).encode()}
 
 
@@ -117,6 +127,11 @@ def load_order(dep: str, name: str) -> list[str]:
         if _name(place) == spelt(name):
             return [*reversed(needs.split()), place]
     return []
+
+
+def load_flags(path: str) -> int:
+    """The flags by which finit_module(2) takes the file at ``path``."""
+    return 0 if path.endswith(".ko") else MODULE_INIT_COMPRESSED_FILE
 
 
 def built_in(kernel: Kernel, name: str) -> bool:
@@ -171,7 +186,7 @@ def _files(top: Path) -> dict[str, str]:
     found = []
     for where, directories, names in os.walk(top):  # not into `build` and `source`, which are links
         directories.sort()
-        paths = (os.path.relpath(Path(where, name), top) for name in sorted(names) if name.endswith(ENDINGS))
+        paths = (os.path.relpath(Path(where, name), top) for name in sorted(names) if name.endswith(tuple(ENDINGS)))
         found += [(_name(path), path) for path in paths]
     return dict(found)
 
@@ -180,6 +195,11 @@ def _built_in(top: Path | None) -> set[str]:
     listed = top / "modules.builtin" if top else None
     lines = listed.read_text(encoding="utf-8").split() if listed and listed.is_file() else []
     return {_name(line) for line in lines}
+
+
+def _unpacks(kernel: Kernel, ending: str) -> bool:
+    """Whether a module with that ending is compressed, and ``kernel`` unpacks it by itself."""
+    return (kernel.config or {}).get("CONFIG_MODULE_DECOMPRESS") == (kernel.config or {}).get(ENDINGS[ending]) == "y"
 
 
 def _known(path: Path, top: Path) -> list[Module] | None:
@@ -212,7 +232,8 @@ def _needed(kernel: Kernel, top: Path, names: list[str], deadline: Deadline) -> 
         # A softdep may be an alias, or of another architecture: what is not there is not needed.
         soft = [each for each in map(spelt, facts["softdep"]) if each in paths and each not in builtin]
         hard = [each for each in map(spelt, facts["depends"]) if each not in builtin]
-        found[name] = Module(name, paths[name], (*soft, *hard), cache.file_key(path))
+        kept = _unpacks(kernel, paths[name][paths[name].rindex(".ko") :])
+        found[name] = Module(name, paths[name], (*soft, *hard), kept, cache.file_key(path))
         wanted += [(each, name) for each in (*soft, *hard)]
     return found
 

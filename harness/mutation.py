@@ -45,6 +45,9 @@ def chosen(place: Path, globs: Sequence[str], checks: Sequence[str], asked: Coll
     fit = [defect for defect in every if not globs or any(fnmatchcase(defect.name, glob) for glob in globs)]
     fit = [defect for defect in fit if defect.check not in left_out]
     found = [defect for defect in fit if not checks or defect.check in {*checks, *([""] if globs else [])}]
+    if not found and not checks:
+        hint = f"--check {' --check '.join(sorted({defect.check for defect in every}))}"
+        raise RequestError("no mutant is there but for checks that have to be asked for", hint=hint)
     if not found:
         there = ", ".join(sorted({defect.check for defect in fit if defect.check}))
         raise RequestError(f"no mutant is there for {', '.join(checks)}", hint=f"there are some for: {there}")

@@ -10,7 +10,7 @@ from doors import jailed, namespace_bottom
 from lio import CONFIGFS
 from roots import devtmpfs_keeper, leave_root, outside_nullfs
 
-from harness import abi, diskimage
+from harness import abi, diskimage, modules
 from harness.checks import Era, check
 from harness.guest import Guest
 from harness.initramfs import Entry
@@ -161,7 +161,7 @@ def load_from(task: Task, root: str, paths: Sequence[str]) -> None:
     files = [(task.open(path), path) for path in paths]
     task.chroot(root)
     for fd, path in files:
-        assert task.outcome("finit_module", fd, "", 0) in ("ok", "EEXIST"), path
+        assert task.outcome("finit_module", fd, "", modules.load_flags(path)) in ("ok", "EEXIST"), path
 
 
 def db_root(guest: Guest) -> str:

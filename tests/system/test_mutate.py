@@ -173,3 +173,22 @@ def test_only_some_of_them(mutate: Mutate, tmp_path: Path) -> None:
     done, _ = mutate()
     assert done.status == 2, done
     assert "a mutant names the check rooot" in done.text
+
+
+def test_a_kernel_for_each_half_and_what_has_to_be_asked_for(mutate: Mutate, tmp_path: Path) -> None:
+    """One for the default profile, one for all others that have a check to notice; kselftest's are asked for."""
+    write(
+        tmp_path / "mine",
+        defect("plain", WORSE, check="root"),
+        defect("args", SAME, title="init: args", check="init-args"),
+        defect("trees", SAME, title="audit: trees", check="audit-trees"),
+    )
+    done, data = mutate("--check", "root", "--check", "init-args", "--check", "audit-trees")
+    assert kinds(data) == {"plain": "caught", "args": "missed", "trees": "missed"}, str(done)
+    assert [sorted(base["verdicts"]) for base in data["base"]] == [["audit-trees", "init-args", "root"]] * 2
+    assert "the tree itself, built for audit, ramfs: all checks pass" in done.text
+    write(tmp_path / "mine", defect("tests", SAME, check="kselftest-pidfd"))
+    done, _ = mutate()
+    assert done.status == 2, done
+    assert "no mutant is there but for checks that have to be asked for" in done.text
+    assert "next: --check kselftest-pidfd" in done.text

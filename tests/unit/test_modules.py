@@ -146,16 +146,28 @@ def zstd(data: bytes) -> bytes:
 
 
 @pytest.mark.usefixtures("own_cache")
-@pytest.mark.parametrize(("ending", "pack"), [("gz", gzip.compress), ("xz", lzma.compress), ("zst", zstd)])
-def test_guests_get_modules_unpacked(
-    tmp_path: Path, ending: str, pack: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("ending", "symbol", "pack"), [("gz", "GZIP", gzip.compress), ("xz", "XZ", lzma.compress), ("zst", "ZSTD", zstd)]
+)
+def test_a_module_stays_compressed_if_its_kernel_unpacks_it(
+    tmp_path: Path, ending: str, symbol: str, pack: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if ending == "zst" and shutil.which("zstd") is None:
         pytest.skip("zstd is not installed")
     packed, top = pack(module()), f"usr/lib/modules/{RELEASE}"
-    kernel = made_up(tmp_path, {f"a.ko.{ending}": packed})
+    both = {"CONFIG_MODULE_DECOMPRESS": "y", f"CONFIG_MODULE_COMPRESS_{symbol}": "y"}
+    for config in (None, *({name: "y"} for name in both)):
+        kernel = made_up(tmp_path, {f"a.ko.{ending}": packed}, config)
+        made = modules.files(kernel, modules.closure(kernel, ["a"], soon()), soon())
+        assert made == {
+            f"{top}/kernel/a.ko": modules.slim(module()),
+            f"{top}/modules.dep": b"kernel/a.ko:\n",
+        }
+    kernel = made_up(tmp_path, {}, both)
     made = modules.files(kernel, modules.closure(kernel, ["a"], soon()), soon())
-    assert made == {f"{top}/kernel/a.ko": modules.slim(module()), f"{top}/modules.dep": b"kernel/a.ko:\n"}
+    assert made == {f"{top}/kernel/a.ko.{ending}": packed, f"{top}/modules.dep": f"kernel/a.ko.{ending}:\n".encode()}
+    made_up(tmp_path, {"b.ko": module()})
+    assert modules.slim(module()) in modules.files(kernel, modules.closure(kernel, ["b"], soon()), soon()).values()
     if ending == "zst":
         made_up(tmp_path, {f"a.ko.{ending}": packed[:-5]})
         with pytest.raises(RequestError, match=r"a\.ko\.zst is no kernel module, or a damaged one"):
@@ -221,17 +233,17 @@ def test_debians_modules(arch: Arch, tmp_path: Path, monkeypatch: pytest.MonkeyP
     after = {each.name: each.after for each in found}
     assert set(after["btrfs"]) >= {"xor", "raid6_pq"}
     assert set(after["ksmbd"]) >= {"gcm", "ccm", "libarc4"}  # two of them by softdep
-    # All are real, in order, and as they were before they were packed.
+    # All are real, in order, and packed as they are.
     seen: set[str] = set()
     for each in found:
         assert set(each.after) <= seen
-        assert each.place == each.path.removesuffix(".xz")
+        assert each.place.endswith(".ko.xz")
         seen.add(each.name)
     made = modules.files(cloud, found, soon())
     top = f"usr/lib/modules/{cloud.release}"
     assert set(made) == {f"{top}/{each.place}" for each in found} | {f"{top}/modules.dep"}
     for each in found:
-        assert made[f"{top}/{each.place}"] == lzma.decompress((cloud.modules / each.path).read_bytes())
+        assert made[f"{top}/{each.place}"] == (cloud.modules / each.path).read_bytes()
     dep = made[f"{top}/modules.dep"].decode()
     for each in found:
         order = modules.load_order(dep, each.name)
@@ -243,8 +255,8 @@ def test_debians_modules(arch: Arch, tmp_path: Path, monkeypatch: pytest.MonkeyP
     before = image.stat()
     assert agent.image_with(cloud, ["btrfs"], MINIMAL, soon()).stat() == before
     assert image.read_bytes().startswith(base.read_bytes())
-    assert b"/btrfs.ko\0" in image.read_bytes()
-    assert b"/cifs.ko\0" not in image.read_bytes()
+    assert b"/btrfs.ko.xz\0" in image.read_bytes()
+    assert b"/cifs.ko.xz\0" not in image.read_bytes()
     # Nothing to load: the very image that all kernels share.
     for wanted in ((), ("test_firmware",), ("no_such_module",)):
         assert agent.image_with(cloud, wanted, MINIMAL, soon()) == agent.image(arch, soon())
