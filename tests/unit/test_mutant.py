@@ -238,3 +238,18 @@ def test_the_defects_in_patches() -> None:
     # Each says something else, and is another change.
     for what in ("title", "edits"):
         assert len({getattr(defect, what) for defect in every}) == len(every)
+
+
+def test_the_readme_lists_them_all() -> None:
+    """A row for each, with the checks that its data names; what nobody can notice has a table of its own."""
+    rows = []
+    for defect in mutant.all_in(resources.directory("patches") / "mutants"):
+        about = f"| `{defect.name}` | {defect.title} |"
+        others = ", ".join(f"`{name}`" for name in defect.checks if name != defect.check)
+        if defect.equivalent:
+            rows.append(f"{about} {defect.equivalent} |")
+        elif defect.ends != mutant.ENDS[0]:
+            rows.append(f"{about} {f'`{defect.check}`' if defect.check else 'it does not boot'} | {others} |")
+    readme = (resources.directory("patches").parent / "README.md").read_text(encoding="utf-8")
+    missing = [row for row in rows if row not in readme.splitlines()]
+    assert not missing, "\n".join(missing)
