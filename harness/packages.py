@@ -28,8 +28,9 @@ LOOK_SECONDS = 20.0
 #: What getting and building a kernel calls besides compilers, of what a small Debian has not. `tinyconfig` of 7.3
 #: packs its bzImage by xz. Perl, python3, openssl, cpio, rsync and pkg-config were taken away and not missed.
 BUILD = {"make": "make", "flex": "flex", "bison": "bison", "bc": "bc", "xz": "xz-utils", "git": "git"}
-#: What programs are compiled with that a build runs: Debian's gcc comes without a libc's headers, objtool reads ELF.
-HEADERS = {"stdio.h": "libc6-dev", "libelf.h": "libelf-dev"}
+#: What programs are compiled with that a build runs: Debian's gcc comes without a libc's headers, objtool reads ELF,
+#: and what goes into a kernel's keyring goes through certs/extract-cert.
+HEADERS = {"stdio.h": "libc6-dev", "libelf.h": "libelf-dev", "openssl/x509.h": "libssl-dev"}
 #: Seconds that apt may take on a slow line.
 APT_SECONDS = 1800.0
 #: Seconds for apt to come to a safe end once it is asked to stop.

@@ -72,6 +72,21 @@ def test_init_args(guest: Guest) -> None:
     assert guest.file_system_state(1)[1:] == ("/", "Umask:\t0022")
 
 
+@check(
+    "ima-x509",
+    "before PID 1 starts, IMA finds the certificate that is in the initramfs",
+    patch="kthread-nullfs-v2/17",
+    needs="SECURITY KEYS CRYPTO INTEGRITY INTEGRITY_SIGNATURE INTEGRITY_ASYMMETRIC_KEYS X509_CERTIFICATE_PARSER"
+    " SYSTEM_TRUSTED_KEYRING INTEGRITY_TRUSTED_KEYRING IMA IMA_LOAD_X509",
+    profile="ima",
+)
+def test_ima_x509(guest: Guest) -> None:
+    """The guest's initramfs has a file where CONFIG_IMA_X509_PATH expects it; the kernel says that it reads that."""
+    said = guest.boot_log.decode(errors="replace")
+    assert "Loading X.509 certificate: /etc/keys/x509_ima.der" in said
+    assert "Unable to open file" not in said
+
+
 def started_from(guest: Guest, fstype: str, device: str) -> None:
     """PID 1 is what init= names, on ``device`` and nothing else, with the console open three times."""
     assert guest.statfs("/").fstype == fstype

@@ -43,7 +43,7 @@ def test_what_it_was_built_for_passes_and_the_rest_is_skipped_for_what_it_lacks(
 
 def test_what_no_kernel_of_debians_has_is_built_for_the_checks_that_are_named(tmp_path: Path) -> None:
     """Of all profiles, in one kernel with just what these need; what else a profile has, Debian's kernels show."""
-    names = ("hotplug", "rnbd", "cut-rnbd", "kunit", "init-erofs", "init-initrd")
+    names = ("hotplug", "rnbd", "cut-rnbd", "kunit", "init-erofs", "init-initrd", "ima-x509")
     words = [word for name in names for word in ("--check", name)]
     done = harness("run", "--kernel", *TREE, *words, "--json", tmp_path / "json")
     assert done.status == 0, done

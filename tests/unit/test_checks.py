@@ -26,7 +26,7 @@ warn-fs warn-ns silent-thread silent-child cut-core cut-socket cut-umh cut-firmw
 core-suid core-pipe core-socket modprobe initramfs boot pivot-memory
 rnbd cut-rnbd sev systemd lio-alua lio-aptpl ksmbd-share ksmbd-statfs ksmbd-vfs nfsd pnfs-block
 real-fs real-fs-firmware real-fs-core devtmpfs firmware-sync firmware-async firmware-path firmware-compressed hotplug
-root-ramfs pivot-ramfs root-ext4 init-args init-ext4 init-erofs init-initrd module-init erofs-file
+root-ramfs pivot-ramfs root-ext4 init-args ima-x509 init-ext4 init-erofs init-initrd module-init erofs-file
 btrfs-devtime io-uring vhost overlayfs audit-trees cachefiles
 kunit kselftest-filesystems kselftest-mount kselftest-pidfd kselftest-coredump
 """
