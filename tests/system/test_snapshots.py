@@ -148,9 +148,13 @@ def test_a_qemu_that_cannot_restore(cold: Program, image: Path, qemu: SpiedQemu)
 
 
 def test_a_disk_too_full_for_one(cold: Program, image: Path, qemu: SpiedQemu, disk: Callable[[int], Path]) -> None:
+    def big(place: str, names: list[str]) -> list[str]:
+        """What other tests have made, with Debian's programs in it."""
+        return [name for name in names if Path(place, name).stat().st_size > 1 << 20]
+
     small = disk(32)
     for name in ("agent", "initramfs"):
-        shutil.copytree(cold.cache / name, small / name)
+        shutil.copytree(cold.cache / name, small / name, ignore=big)
     cold.cache = small
     done = cold.run("--kernel", image, *ONE, PATH=qemu.path)
     assert done.status == 0, done

@@ -40,7 +40,8 @@ def test_a_second_run_starts_one_guest_and_nothing_else(fetched: Program) -> Non
 
 
 def files(root: Path) -> dict[Path, int]:
-    """What a cache keeps, and since when. Not what each run writes anew; and locks are empty."""
+    """What a cache keeps, with inodes: what is made anew takes the place of what was there; a file's time tells when
+    it was used last. Not what each run writes anew; and locks are empty."""
     paths = [path for path in root.rglob("*") if path.is_file()]
     kept = [path for path in paths if path.relative_to(root).parts[0] not in ("runs", "locks", "durations.json")]
-    return {path: path.stat().st_mtime_ns for path in kept}
+    return {path: path.stat().st_ino for path in kept}
