@@ -8,7 +8,7 @@ import os
 import random
 import struct
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,7 +72,7 @@ class Guest(Task):
         """The file with the whole console log."""
         return self.machine.console.path
 
-    def prepare(self, loaded: Iterable[str] = ()) -> None:
+    def prepare(self, loaded: Collection[str] = ()) -> None:
         """What every check may count on: /proc, /sys, /dev, and a kernel log that begins now.
 
         Of the modules ``loaded`` those that are there get loaded; why one cannot be, the check tells that needs it.
@@ -93,7 +93,7 @@ class Guest(Task):
                     else f"build it with {symbol}=y (kconfigs/guest.config has all that is needed)",
                 ) from error
         self.attach_log()
-        for path in dict.fromkeys(path for name in loaded for path in self.module_files(name)):
+        for path in self.module_files(*loaded) if loaded else ():
             with suppress(SyscallError):
                 self._load(path)
         self.anchors = replace(self.anchors, random=self.open("/dev/urandom"))
@@ -265,11 +265,12 @@ class Guest(Task):
         """The directory of the kernel's modules, in the guest."""
         return f"/{modules.GUEST}/{self.kernel.release}/"
 
-    def module_files(self, name: str) -> list[str]:
-        """The files of a module that is in the guest and of all that it needs, in load order; none if it is not."""
+    def module_files(self, *names: str) -> list[str]:
+        """The files of those modules that are in the guest and of all that they need, in load order, each once."""
         dep = f"{self._modules}modules.dep"
-        order = modules.load_order(self.read_text(dep), name) if self.exists(dep) else []
-        return [f"{self._modules}{path}" for path in order]
+        text = self.read_text(dep) if self.exists(dep) else ""
+        paths = dict.fromkeys(path for name in names for path in modules.load_order(text, name))
+        return [f"{self._modules}{path}" for path in paths]
 
     def _said_of(self, path: str, begin: int) -> str:
         """What the kernel said of a module, on the console from byte ``begin`` on."""

@@ -197,8 +197,9 @@ class _Trial:
 
 def _together(used: Sequence[str]) -> list[tuple[str, ...]]:
     """What kernels are built for: the default profile by itself, and all others that are ``used`` in one."""
+    default = (profiles.DEFAULT,) if profiles.DEFAULT in used else ()
     others = tuple(name for name in profiles.every() if name in used and name != profiles.DEFAULT)
-    return [group for group in (tuple({profiles.DEFAULT}.intersection(used)), others) if group]
+    return [group for group in (default, others) if group]
 
 
 def _base(stage: Stage) -> str:
